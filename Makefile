@@ -1,0 +1,51 @@
+# The commands a newcomer types. Everything else is CMake (see CMakePresets.json).
+JOBS ?= $(shell nproc)
+BUILD := build/release
+BINARY := $(BUILD)/oumi-cpp
+
+.PHONY: help setup configure build demo test bench test-asan test-tsan format lint layers clean
+
+help:
+	@echo "make demo       set up, build, train SimpleModel on Fashion-MNIST, print its test accuracy"
+	@echo "make build      set up and build $(BINARY)"
+	@echo "make test       set up, build, run every test"
+	@echo "make bench      the side-by-side table against Python peers (installs them below build/)"
+	@echo "make test-asan  tests under AddressSanitizer and UBSan;  make test-tsan  under ThreadSanitizer"
+	@echo "make format     clang-format over the sources;  make lint  clang-tidy over the sources"
+
+setup:
+	@scripts/setup.sh
+
+configure: setup
+	@scripts/configure.sh release
+
+build: configure
+	@cmake --build $(BUILD) --parallel $(JOBS) --target oumi-cpp
+
+demo: build
+	@scripts/demo.sh $(BINARY)
+
+test: configure
+	@scripts/test.sh release $(JOBS)
+
+bench: build
+	@cmake --build $(BUILD) --parallel $(JOBS) --target benchmarks
+	@benchmarks/run.sh $(BUILD)
+
+test-asan: setup
+	@scripts/configure.sh asan && scripts/test.sh asan $(JOBS)
+
+test-tsan: setup
+	@scripts/configure.sh tsan && scripts/test.sh tsan $(JOBS)
+
+layers:
+	@python3 scripts/check_layers.py
+
+format:
+	@git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+lint: configure
+	@git ls-files 'oumi/*.cpp' 'cli/*.cpp' | xargs clang-tidy -p $(BUILD) --quiet
+
+clean:
+	@rm -rf build/release build/dev build/asan build/tsan

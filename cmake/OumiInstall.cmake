@@ -1,0 +1,1 @@
+# cmake --install: the binary, the two libraries, the headers, and a package that find_package(oumi) loads.

@@ -1,0 +1,1 @@
+// Compiles the precompiled header (cmake/pch.h) once for all targets.

@@ -1,0 +1,50 @@
+#include "oumi/base/error.h"
+
+#include <csignal>
+#include <cstring>
+#include <new>
+#include <utility>
+
+namespace oumi {
+
+Error::Error(ExitCode code, std::string component, std::string message, std::string hint)
+    : std::runtime_error("[" + component + "] " + message),
+      exit_code_(code),
+      component_(std::move(component)),
+      message_(std::move(message)),
+      hint_(std::move(hint)) {}
+
+UserError::UserError(std::string component, std::string message, std::string hint)
+    : Error(ExitCode::kUser, std::move(component), std::move(message), std::move(hint)) {}
+
+EnvironmentError::EnvironmentError(std::string component, std::string message, std::string hint)
+    : Error(ExitCode::kEnvironment, std::move(component), std::move(message), std::move(hint)) {}
+
+InternalError::InternalError(std::string message)
+    : Error(ExitCode::kBug, "internal", std::move(message), "this is a bug of oumi.cpp; please report it with the command") {}
+
+StoppedBySignal::StoppedBySignal(int signal)
+    : std::runtime_error(std::string("stopped by signal ") + strsignal(signal)), signal_(signal) {}
+
+std::string describe(const std::exception& error) {
+  if (const auto* ours = dynamic_cast<const Error*>(&error)) {
+    std::string text = std::string("error: ") + ours->what();
+    if (!ours->hint().empty()) text += "\nhint: " + ours->hint();
+    return text;
+  }
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
+    return "error: [memory] out of memory: an allocation failed\nhint: lower the batch size, or raise the memory limit";
+  }
+  // Third-party messages can carry a stack trace after the first line; one line is for the user.
+  std::string what = error.what();
+  return "error: [internal] " + what.substr(0, what.find('\n'));
+}
+
+int exit_code_for(const std::exception& error) noexcept {
+  if (const auto* ours = dynamic_cast<const Error*>(&error)) return static_cast<int>(ours->exit_code());
+  if (const auto* stopped = dynamic_cast<const StoppedBySignal*>(&error)) return 128 + stopped->signal();
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return static_cast<int>(ExitCode::kEnvironment);
+  return static_cast<int>(ExitCode::kBug);
+}
+
+}  // namespace oumi
