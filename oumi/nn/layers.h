@@ -1,0 +1,97 @@
+// The layers that models are built of: PyTorch's names, arguments, parameter names and initial weights (bit for bit for a
+// seed), on our module call path: shape errors name the layer, hooks run, and Linear has an adapter slot.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "oumi/tensors/module.h"
+
+namespace oumi::nn {
+
+// What LoRA and quantised bases plug into a Linear. Given the input and the layer's own parameters, computes the output.
+class LinearAdapter {
+ public:
+  virtual ~LinearAdapter() = default;
+  // input [*, in_features] -> [*, out_features]; bias may be undefined.
+  virtual Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& bias) = 0;
+};
+
+// y = x W^T + b.
+class LinearImpl : public Module {
+ public:
+  LinearImpl(std::int64_t in_features, std::int64_t out_features, bool with_bias = true);
+  // [*, in_features] -> [*, out_features]
+  Tensor forward(const Tensor& input);
+  // W ~ U(+-1/sqrt(in_features)) through Kaiming's formula with a = sqrt(5), then b ~ U(+-1/sqrt(in_features)), as PyTorch.
+  void reset_parameters();
+
+  Tensor weight;  // [out_features, in_features]
+  Tensor bias;    // [out_features], undefined without bias
+  std::shared_ptr<LinearAdapter> adapter;
+
+ private:
+  std::int64_t in_features_, out_features_;
+};
+OUMI_MODULE(Linear);
+
+struct Conv2dOptions {
+  std::int64_t stride = 1, padding = 0, dilation = 1, groups = 1;
+  bool bias = true;
+};
+
+class Conv2dImpl : public Module {
+ public:
+  Conv2dImpl(std::int64_t in_channels, std::int64_t out_channels, std::int64_t kernel_size, Conv2dOptions options = {});
+  // [batch, in_channels, height, width] -> [batch, out_channels, height', width']
+  Tensor forward(const Tensor& input);
+  void reset_parameters();
+
+  Tensor weight;  // [out_channels, in_channels / groups, kernel_size, kernel_size]
+  Tensor bias;    // [out_channels], undefined without bias
+
+ private:
+  std::int64_t in_channels_;
+  Conv2dOptions options_;
+};
+OUMI_MODULE(Conv2d);
+
+class EmbeddingImpl : public Module {
+ public:
+  EmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding_dim);
+  // Integer ids [*] -> [*, embedding_dim]. Throws UserError naming the id when one is outside [0, num_embeddings).
+  Tensor forward(const Tensor& ids);
+
+  Tensor weight;  // [num_embeddings, embedding_dim], ~ N(0, 1)
+
+ private:
+  std::int64_t num_embeddings_;
+};
+OUMI_MODULE(Embedding);
+
+class LayerNormImpl : public Module {
+ public:
+  explicit LayerNormImpl(std::int64_t normalized_size, double eps = 1e-5);
+  // [*, normalized_size] -> the same shape.
+  Tensor forward(const Tensor& input);
+
+  Tensor weight, bias;  // [normalized_size]; ones and zeros
+
+ private:
+  std::int64_t normalized_size_;
+  double eps_;
+};
+OUMI_MODULE(LayerNorm);
+
+class DropoutImpl : public Module {
+ public:
+  explicit DropoutImpl(double p = 0.5);
+  // Active in training mode only.
+  Tensor forward(const Tensor& input);
+
+ private:
+  double p_;
+};
+OUMI_MODULE(Dropout);
+
+}  // namespace oumi::nn
