@@ -1,0 +1,109 @@
+#include "oumi/data/build_dataset.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/ops/randperm.h>
+
+#include "oumi/data/mixture.h"
+#include "oumi/data/registry.h"
+#include "oumi/data/split.h"
+#include "oumi/data/views.h"
+
+namespace oumi {
+namespace {
+
+std::vector<std::int64_t> range(IndexRange bounds) {
+  std::vector<std::int64_t> indices(static_cast<std::size_t>(bounds.end - bounds.begin));
+  for (std::size_t i = 0; i < indices.size(); ++i) indices[i] = bounds.begin + static_cast<std::int64_t>(i);
+  return indices;
+}
+
+// The order of torch.randperm(size, generator=torch.Generator().manual_seed(seed)).
+std::vector<std::int64_t> torch_permutation(std::int64_t size, std::uint64_t seed) {
+  const Tensor order = at::randperm(size, at::detail::createCPUGenerator(seed), at::TensorOptions(c10::kLong));
+  const auto* data = order.const_data_ptr<std::int64_t>();
+  return {data, data + size};
+}
+
+DatasetRequest request_of(const DatasetParams& params, const SingleDatasetOptions& options) {
+  DatasetRequest request;
+  request.name = params.dataset_name;
+  if (params.dataset_path) request.path = *params.dataset_path;
+  request.subset = params.subset;
+  request.kwargs = Kwargs(params.dataset_kwargs, options.key + ".dataset_kwargs");
+  request.seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed;
+  request.stream = options.stream;
+  request.key = options.key;
+  return request;
+}
+
+// One term of the split expression. `dataset_kwargs.split_seed` shuffles the whole split before the slice is cut, so that
+// train[:90%] and train[90%:] share no sample and keep the proportions of classes.
+DatasetPtr build_slice(const DatasetParams& params, const SingleDatasetOptions& options, const SplitSlice& slice) {
+  DatasetRequest request = request_of(params, options);
+  request.split = slice.name;
+  const bool is_seeded = request.kwargs.contains("split_seed");
+  const auto split_seed = is_seeded ? request.kwargs.require<std::int64_t>("split_seed") : 0;
+  DatasetPtr dataset = make_dataset(request);
+  if (slice.is_whole() && !is_seeded) return dataset;
+  const IndexRange bounds = resolve_slice(slice, dataset->size());
+  std::vector<std::int64_t> indices;
+  if (is_seeded) {
+    const auto order = torch_permutation(dataset->size(), static_cast<std::uint64_t>(split_seed));
+    indices.assign(order.begin() + bounds.begin, order.begin() + bounds.end);
+  } else {
+    indices = range(bounds);
+  }
+  return std::make_shared<SubsetDataset>(std::move(dataset), std::move(indices));
+}
+
+const char* section_name(DatasetSplitKind split) {
+  switch (split) {
+    case DatasetSplitKind::kTrain: return "data.train";
+    case DatasetSplitKind::kValidation: return "data.validation";
+    case DatasetSplitKind::kTest: return "data.test";
+  }
+  return "data";
+}
+
+}  // namespace
+
+DatasetPtr build_dataset(const DatasetParams& params, const SingleDatasetOptions& options) {
+  std::vector<DatasetPtr> parts;
+  for (const SplitSlice& slice : parse_split(params.split, options.key + ".split")) parts.push_back(build_slice(params, options, slice));
+  DatasetPtr dataset = parts.size() == 1 ? parts.front() : std::make_shared<ConcatDataset>(std::move(parts));
+  if (params.shuffle || params.sample_count) {
+    SamplingOptions sampling{.shuffle = params.shuffle, .seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed};
+    if (params.sample_count) {
+      if (*params.sample_count < 0) throw UserError(options.key + ".sample_count", cat("expected at least 0, got ", *params.sample_count));
+      sampling.sample_count = *params.sample_count;
+    }
+    auto indices = sample_indices(dataset->size(), sampling, options.key + ".sample_count");
+    dataset = std::make_shared<SubsetDataset>(std::move(dataset), std::move(indices));
+  }
+  if (dataset->length() == 0) throw UserError(options.key, "'" + dataset->name() + "' with split '" + params.split + "' has no samples");
+  return dataset;
+}
+
+DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildContext& context) {
+  const std::string section = section_name(context.split);
+  if (params.datasets.empty()) throw UserError(section + ".datasets", "expected at least one dataset, got none");
+  std::vector<DatasetPtr> datasets;
+  std::vector<double> proportions;
+  for (std::size_t i = 0; i < params.datasets.size(); ++i) {
+    const std::string key = cat(section, ".datasets[", i, "]");
+    datasets.push_back(build_dataset(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key}));
+    if (params.datasets[i].mixture_proportion) proportions.push_back(*params.datasets[i].mixture_proportion);
+  }
+  if (!proportions.empty() && proportions.size() != datasets.size()) {
+    throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(), " datasets or on none, got it on ", proportions.size()));
+  }
+  if (datasets.size() == 1 && proportions.empty()) return datasets.front();
+  if (proportions.empty()) return std::make_shared<ConcatDataset>(std::move(datasets));
+  std::vector<std::int64_t> sizes;
+  for (const DatasetPtr& dataset : datasets) sizes.push_back(dataset->size());
+  auto indices = interleave_indices(sizes, proportions, params.seed ? static_cast<std::uint64_t>(*params.seed) : context.seed,
+                                    parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy"), section + ".datasets");
+  return std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices));
+}
+
+}  // namespace oumi
