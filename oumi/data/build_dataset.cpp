@@ -3,9 +3,13 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/ops/randperm.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "oumi/data/mixture.h"
 #include "oumi/data/registry.h"
 #include "oumi/data/split.h"
+#include "oumi/data/stream.h"
 #include "oumi/data/views.h"
 
 namespace oumi {
@@ -45,6 +49,17 @@ DatasetPtr build_slice(const DatasetParams& params, const SingleDatasetOptions& 
   const auto split_seed = is_seeded ? request.kwargs.require<std::int64_t>("split_seed") : 0;
   DatasetPtr dataset = make_dataset(request);
   if (slice.is_whole() && !is_seeded) return dataset;
+  if (!dataset->is_map_style()) {
+    if (is_seeded) throw UserError(options.key + ".dataset_kwargs.split_seed", "needs a map-style dataset, got a stream", "set stream: false");
+    const bool needs_length = slice.percent || slice.from.value_or(0) < 0 || slice.to.value_or(0) < 0;
+    if (needs_length && !dataset->length()) {
+      throw UserError(options.key + ".split", "'" + params.split + "' of a stream: its length is not known, so expected bounds in samples from the start",
+                      "use name[from:to] with numbers of samples, or stream: false");
+    }
+    const std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
+    const IndexRange bounds = resolve_slice(slice, dataset->length().value_or(unbounded));
+    return slice_stream(as_stream(std::move(dataset)), bounds);
+  }
   const IndexRange bounds = resolve_slice(slice, dataset->size());
   std::vector<std::int64_t> indices;
   if (is_seeded) {
@@ -67,21 +82,62 @@ const char* section_name(DatasetSplitKind split) {
 
 }  // namespace
 
-DatasetPtr build_dataset(const DatasetParams& params, const SingleDatasetOptions& options) {
+namespace {
+
+bool all_map_style(const std::vector<DatasetPtr>& datasets) {
+  return std::all_of(datasets.begin(), datasets.end(), [](const DatasetPtr& dataset) { return dataset->is_map_style(); });
+}
+
+std::vector<StreamPtr> as_streams(std::vector<DatasetPtr> datasets) {
+  std::vector<StreamPtr> streams;
+  for (DatasetPtr& dataset : datasets) streams.push_back(as_stream(std::move(dataset)));
+  return streams;
+}
+
+DatasetPtr put_in_a_row(std::vector<DatasetPtr> datasets) {
+  if (datasets.size() == 1) return datasets.front();
+  if (all_map_style(datasets)) return std::make_shared<ConcatDataset>(std::move(datasets));
+  return concat_streams(as_streams(std::move(datasets)));
+}
+
+// `shuffle` and `sample_count` of one dataset.
+DatasetPtr sampled(DatasetPtr dataset, const DatasetParams& params, const SingleDatasetOptions& options) {
+  SamplingOptions sampling{.shuffle = params.shuffle, .seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed};
+  if (params.sample_count) {
+    sampling.sample_count = *params.sample_count;
+    if (sampling.sample_count < 0) throw UserError(options.key + ".sample_count", cat("expected at least 0, got ", sampling.sample_count));
+  }
+  if (!sampling.shuffle && sampling.sample_count < 0) return dataset;
+  if (dataset->is_map_style()) {
+    auto indices = sample_indices(dataset->size(), sampling, options.key + ".sample_count");
+    return std::make_shared<SubsetDataset>(std::move(dataset), std::move(indices));
+  }
+  StreamPtr stream = as_stream(std::move(dataset));
+  if (sampling.shuffle) {
+    if (params.shuffle_buffer_size < 1) throw UserError(options.key + ".shuffle_buffer_size", cat("expected at least 1, got ", params.shuffle_buffer_size));
+    stream = shuffle_stream(std::move(stream), {.buffer_size = params.shuffle_buffer_size, .seed = sampling.seed});
+  }
+  return sampling.sample_count < 0 ? stream : repeat_stream(std::move(stream), sampling.sample_count);
+}
+
+// Before it is wrapped for `stream: true`.
+DatasetPtr build_unwrapped(const DatasetParams& params, const SingleDatasetOptions& options) {
   std::vector<DatasetPtr> parts;
   for (const SplitSlice& slice : parse_split(params.split, options.key + ".split")) parts.push_back(build_slice(params, options, slice));
-  DatasetPtr dataset = parts.size() == 1 ? parts.front() : std::make_shared<ConcatDataset>(std::move(parts));
-  if (params.shuffle || params.sample_count) {
-    SamplingOptions sampling{.shuffle = params.shuffle, .seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed};
-    if (params.sample_count) {
-      if (*params.sample_count < 0) throw UserError(options.key + ".sample_count", cat("expected at least 0, got ", *params.sample_count));
-      sampling.sample_count = *params.sample_count;
-    }
-    auto indices = sample_indices(dataset->size(), sampling, options.key + ".sample_count");
-    dataset = std::make_shared<SubsetDataset>(std::move(dataset), std::move(indices));
-  }
+  DatasetPtr dataset = sampled(put_in_a_row(std::move(parts)), params, options);
   if (dataset->length() == 0) throw UserError(options.key, "'" + dataset->name() + "' with split '" + params.split + "' has no samples");
   return dataset;
+}
+
+DatasetPtr streamed_if(bool stream, DatasetPtr dataset) {
+  if (!stream || dataset->is_iterable()) return dataset;
+  return as_stream(std::move(dataset));
+}
+
+}  // namespace
+
+DatasetPtr build_dataset(const DatasetParams& params, const SingleDatasetOptions& options) {
+  return streamed_if(options.stream, build_unwrapped(params, options));
 }
 
 DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildContext& context) {
@@ -91,19 +147,22 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
   std::vector<double> proportions;
   for (std::size_t i = 0; i < params.datasets.size(); ++i) {
     const std::string key = cat(section, ".datasets[", i, "]");
-    datasets.push_back(build_dataset(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key}));
+    datasets.push_back(build_unwrapped(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key}));
     if (params.datasets[i].mixture_proportion) proportions.push_back(*params.datasets[i].mixture_proportion);
   }
-  if (!proportions.empty() && proportions.size() != datasets.size()) {
+  if (proportions.empty()) return streamed_if(params.stream, put_in_a_row(std::move(datasets)));
+
+  if (proportions.size() != datasets.size()) {
     throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(), " datasets or on none, got it on ", proportions.size()));
   }
-  if (datasets.size() == 1 && proportions.empty()) return datasets.front();
-  if (proportions.empty()) return std::make_shared<ConcatDataset>(std::move(datasets));
+  check_probabilities(proportions, section + ".datasets");
+  const auto strategy = parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy");
+  const std::uint64_t seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : context.seed;
+  if (!all_map_style(datasets)) return interleave_streams(as_streams(std::move(datasets)), {proportions, seed, strategy});
   std::vector<std::int64_t> sizes;
   for (const DatasetPtr& dataset : datasets) sizes.push_back(dataset->size());
-  auto indices = interleave_indices(sizes, proportions, params.seed ? static_cast<std::uint64_t>(*params.seed) : context.seed,
-                                    parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy"), section + ".datasets");
-  return std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices));
+  auto indices = interleave_indices(sizes, proportions, seed, strategy, section + ".datasets");
+  return streamed_if(params.stream, std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices)));
 }
 
 }  // namespace oumi

@@ -4,6 +4,9 @@
 
 #include "oumi/base/registry.h"
 #include "oumi/data/formats/idx.h"
+#include "oumi/data/formats/image_folder.h"
+#include "oumi/data/formats/npz.h"
+#include "oumi/data/formats/tabular.h"
 
 namespace oumi {
 namespace {
@@ -19,6 +22,13 @@ Registry<DatasetFactory>& registry() {
     auto* filled = new Registry<DatasetFactory>("dataset");
     filled->add("fashion_mnist", make_fashion_mnist);
     filled->add("idx", make_idx_dataset);
+    filled->add("npz_file", make_npz_dataset);
+    filled->add("image_folder", make_image_folder);
+    filled->add("csv", make_csv_dataset);
+    filled->add("jsonl", make_jsonl_dataset);
+    filled->add("parquet", make_parquet_dataset);
+    filled->add("arrow", make_arrow_dataset);
+    filled->add("pretokenized", make_pretokenized_dataset);
     return filled;
   }();
   return *table;
