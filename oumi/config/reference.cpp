@@ -1,0 +1,88 @@
+#include "oumi/config/reference.h"
+
+#include <algorithm>
+
+#include "oumi/base/strings.h"
+#include "oumi/config/aliases.h"
+#include "oumi/config/schema.h"
+#include "oumi/config/support.h"
+#include "oumi/config/training_config.h"
+#include "oumi/config/yaml_writer.h"
+
+namespace oumi {
+namespace {
+
+// A default where the reader has no file around it: "{}" and "[]" stay, dicts go on one line.
+std::string one_line(const Json& value) {
+  if (value.is_structured()) return value.dump();
+  return trim(json_to_yaml(value));
+}
+
+KeyHelp describe_key(const std::string& key, const Field& field, const Json* value) {
+  return {key, field.type->name(), field.required ? "(required)" : value == nullptr ? "" : one_line(*value), field.unit, field.help};
+}
+
+// `defaults` is null below a list or an absent section, where a default-made item has been written instead.
+void collect(const std::string& prefix, FieldList fields, const Json* defaults, std::vector<KeyHelp>& out) {
+  for (const Field& field : fields) {
+    const std::string key = prefix.empty() ? field.name : prefix + "." + field.name;
+    const Json* value = defaults != nullptr && defaults->is_object() && defaults->contains(field.name) ? &(*defaults)[field.name] : nullptr;
+    const FieldList children = field.type->children();
+    const bool is_section = !children.empty() && value != nullptr && value->is_object();
+    if (!is_section) out.push_back(describe_key(key, field, value));
+    if (!children.empty()) collect(field.type->is_list ? key + "[]" : key, children, value, out);
+  }
+}
+
+std::string in_table(std::string text) {
+  for (std::size_t i = text.find('|'); i != std::string::npos; i = text.find('|', i + 2)) text.insert(i, "\\");
+  return text;
+}
+
+}  // namespace
+
+std::vector<KeyHelp> config_keys() {
+  const Json defaults = to_json(TrainingConfig{});
+  std::vector<KeyHelp> keys;
+  collect("", fields_of(static_cast<const TrainingConfig*>(nullptr)), &defaults, keys);
+  return keys;
+}
+
+std::string help_text() {
+  std::string out;
+  for (const KeyHelp& key : config_keys()) {
+    out += key.key + " (" + key.type + (key.default_value.empty() ? "" : ", default " + key.default_value) + ")\n    " + key.help;
+    if (!key.unit.empty()) out += " In " + key.unit + ".";
+    out += '\n';
+  }
+  return out;
+}
+
+std::string config_reference_markdown() {
+  std::string out =
+      "# Config reference\n\n"
+      "Generated from the field lists in `oumi/config`; a test holds this file to them, and regenerates it when it is run with\n"
+      "`OUMI_UPDATE_GOLDEN=1`. Precedence: defaults, then config files in the order given, then overrides on the command line\n"
+      "(`--training.max_steps 10`, `--training.max_steps=10` or `training.max_steps=10`). Dicts merge, lists are replaced.\n";
+  std::string section;
+  for (const KeyHelp& key : config_keys()) {
+    const std::size_t dot = key.key.rfind('.');
+    const std::string owner = key.key.substr(0, dot == std::string::npos ? 0 : dot);
+    if (owner != section) {
+      section = owner;
+      out += "\n## `" + section + "`\n\n";
+      if (const Field* field = find_field(section)) out += std::string(field->help) + "\n\n";
+      out += "| key | type | default | unit | |\n|---|---|---|---|---|\n";
+    }
+    const std::string shown = key.default_value.empty() ? "" : key.default_value == "(required)" ? "required" : "`" + key.default_value + "`";
+    out += "| `" + key.key.substr(dot + 1) + "` | " + in_table(key.type) + " | " + in_table(shown) + " | " + key.unit + " | " + in_table(key.help) + " |\n";
+  }
+  out += "\n## Other names of Hugging Face's arguments\n\nAccepted under `training.`, and written back under the config's own name.\n\n| name | becomes |\n|---|---|\n";
+  for (const HfAlias& alias : hf_aliases()) {
+    out += std::string("| `") + alias.name + "` | " + (alias.kind == AliasKind::kUnused ? "no effect: " + std::string(alias.target) : "`" + std::string(alias.target) + "`") + " |\n";
+  }
+  out += "\n## What becomes of a setting\n\n`config check` prints these for a config; training stops with exit code 2 where one is refused.\n\n" + support_table_markdown();
+  return out;
+}
+
+}  // namespace oumi

@@ -1,0 +1,190 @@
+#include "oumi/config/support.h"
+
+#include <span>
+
+#include "oumi/base/error.h"
+#include "oumi/base/strings.h"
+#include "oumi/config/aliases.h"
+
+namespace oumi {
+namespace {
+
+using Config = TrainingConfig;
+
+bool is_one_of(const std::string& value, std::initializer_list<const char*> words) {
+  for (const char* word : words) {
+    if (to_lower(value) == word) return true;
+  }
+  return false;
+}
+
+template <class Predicate>
+bool any_split(const Config& config, Predicate predicate) {
+  return predicate(config.data.train) || predicate(config.data.validation) || predicate(config.data.test);
+}
+
+template <class Predicate>
+bool any_dataset(const Config& config, Predicate predicate) {
+  return any_split(config, [&](const DatasetSplitParams& split) {
+    for (const DatasetParams& dataset : split.datasets) {
+      if (predicate(dataset)) return true;
+    }
+    return false;
+  });
+}
+
+bool is_trl(const Config& config, TrainerType type) { return config.training.trainer_type == type; }
+
+constexpr SupportKind kHonoured = SupportKind::kHonoured;
+constexpr SupportKind kNative = SupportKind::kMetNatively;
+constexpr SupportKind kMapped = SupportKind::kMapped;
+constexpr SupportKind kRefused = SupportKind::kRefused;
+
+// One row per setting or value. Building a feature flips its row from kRefused.
+struct Row {
+  const char* key;
+  const char* value;  // what of it, for the docs
+  SupportKind kind;
+  const char* text;
+  bool (*applies)(const Config&);
+};
+
+constexpr Row kRows[] = {
+    // --- kind of run ---
+    {"training.trainer_type", "HF", kHonoured, "Hugging Face's semantics of steps, losses, logging and saving", [](const Config&) { return false; }},
+    {"training.trainer_type", "OUMI", kMapped, "the same engine as HF; Oumi's own loop differs in how it counts and saves",
+     [](const Config& c) { return is_trl(c, TrainerType::kOumi); }},
+    {"training.trainer_type", "TRL_SFT", kRefused, "supervised fine-tuning of language models is not built yet",
+     [](const Config& c) { return is_trl(c, TrainerType::kTrlSft); }},
+    {"training.trainer_type", "TRL_DPO", kRefused, "direct preference optimisation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlDpo); }},
+    {"training.trainer_type", "TRL_KTO", kRefused, "Kahneman-Tversky optimisation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlKto); }},
+    {"training.trainer_type", "TRL_GRPO", kRefused, "reinforcement learning is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlGrpo); }},
+    {"training.trainer_type", "TRL_GKD", kRefused, "distillation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlGkd); }},
+    {"training.trainer_type", "TRL_GOLD", kRefused, "distillation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlGold); }},
+    {"training.trainer_type", "VERL_GRPO", kRefused, "verl is a Python system", [](const Config& c) { return is_trl(c, TrainerType::kVerlGrpo); }},
+    {"training.use_peft", "true", kRefused, "adapters are not built yet", [](const Config& c) { return c.training.use_peft; }},
+    {"peft.q_lora", "true", kRefused, "quantised base weights are not built yet", [](const Config& c) { return c.peft.q_lora; }},
+    {"model.adapter_model", "set", kRefused, "adapters are not built yet", [](const Config& c) { return c.model.adapter_model.has_value(); }},
+    // --- data ---
+    {"data.train.collator_name", "text_*", kRefused, "text collators are not built yet",
+     [](const Config& c) { return any_split(c, [](const auto& s) { return s.collator_name && to_lower(*s.collator_name).starts_with("text_"); }); }},
+    {"data.train.collator_name", "vision_*", kRefused, "vision-language models are not built",
+     [](const Config& c) { return any_split(c, [](const auto& s) { return s.collator_name && to_lower(*s.collator_name).starts_with("vision_"); }); }},
+    {"data.train.pack", "true", kRefused, "packing of tokenized text is not built yet", [](const Config& c) { return any_split(c, [](const auto& s) { return s.pack; }); }},
+    {"data.train.use_torchdata", "set", kNative, "one loader serves map-style and streamed datasets",
+     [](const Config& c) { return any_split(c, [](const auto& s) { return s.use_torchdata.has_value(); }); }},
+    {"data.train.target_col", "set", kMapped, "deprecated, and has no effect", [](const Config& c) { return any_split(c, [](const auto& s) { return s.target_col.has_value(); }); }},
+    {"data.train.datasets[].trust_remote_code", "true", kMapped, "no remote code is run; datasets are read natively",
+     [](const Config& c) { return any_dataset(c, [](const auto& d) { return d.trust_remote_code; }); }},
+    // --- model ---
+    {"model.tokenizer_name", "set", kRefused, "tokenizers are not built yet", [](const Config& c) { return c.model.tokenizer_name.has_value(); }},
+    {"model.chat_template", "set", kRefused, "chat templates are not built yet", [](const Config& c) { return c.model.chat_template.has_value(); }},
+    {"model.processor_kwargs", "set", kRefused, "image and audio processors are not built", [](const Config& c) { return !c.model.processor_kwargs.empty(); }},
+    {"model.text_only", "true", kRefused, "multi-modal checkpoints are not built", [](const Config& c) { return c.model.text_only; }},
+    {"model.trust_remote_code", "true", kMapped, "no remote code is run; models are native", [](const Config& c) { return c.model.trust_remote_code; }},
+    {"model.device_map", "other than auto", kMapped, "placement follows the ranks", [](const Config& c) { return c.model.device_map != "auto"; }},
+    {"model.attn_implementation", "sdpa, eager, flash_attention_2", kNative, "attention has one exact implementation for each device",
+     [](const Config& c) { return c.model.attn_implementation && is_one_of(*c.model.attn_implementation, {"sdpa", "eager", "flash_attention_2", "flash_attention_3"}); }},
+    {"model.attn_implementation", "others", kMapped, "attention has one exact implementation for each device",
+     [](const Config& c) { return c.model.attn_implementation && !is_one_of(*c.model.attn_implementation, {"sdpa", "eager", "flash_attention_2", "flash_attention_3"}); }},
+    {"model.enable_liger_kernel", "true", kNative, "fused kernels are always on", [](const Config& c) { return c.model.enable_liger_kernel; }},
+    {"model.shard_for_eval", "true", kMapped, "evaluation uses the layout of training", [](const Config& c) { return c.model.shard_for_eval; }},
+    {"model.torch_dtype_str", "uint8", kRefused, "whole-number weights can't be trained", [](const Config& c) { return is_one_of(c.model.torch_dtype_str, {"uint8"}); }},
+    // --- the run ---
+    {"training.compile", "true", kNative, "the native loop has nothing left to compile", [](const Config& c) { return c.training.compile; }},
+    {"training.enable_gradient_checkpointing", "true", kRefused, "activation checkpointing is not built yet",
+     [](const Config& c) { return c.training.enable_gradient_checkpointing; }},
+    {"training.mixed_precision_dtype", "FP16", kRefused, "float16 with loss scaling is not built yet; BF16 is",
+     [](const Config& c) { return c.training.mixed_precision_dtype == MixedPrecisionDtype::kFp16; }},
+    {"training.enable_wandb", "true", kMapped, "metrics go to TensorBoard and JSONL files", [](const Config& c) { return c.training.enable_wandb; }},
+    {"training.enable_mlflow", "true", kMapped, "metrics go to TensorBoard and JSONL files", [](const Config& c) { return c.training.enable_mlflow; }},
+    {"training.enable_jit_checkpoint", "true", kNative, "SIGTERM always saves a whole checkpoint", [](const Config& c) { return c.training.enable_jit_checkpoint; }},
+    {"training.nccl_default_timeout_minutes", "set", kHonoured, "wins over ddp_timeout", [](const Config& c) { return c.training.nccl_default_timeout_minutes.has_value(); }},
+    {"training.neftune_noise_alpha", "set", kRefused, "NEFTune is not built yet", [](const Config& c) { return c.training.neftune_noise_alpha.value_or(0) > 0; }},
+    {"training.auto_find_batch_size", "true", kRefused, "a batch size that changes by itself changes the result; lower it by hand",
+     [](const Config& c) { return c.training.auto_find_batch_size; }},
+    {"training.fp16_full_eval", "true", kRefused, "evaluation in float16 is not built yet", [](const Config& c) { return c.training.fp16_full_eval; }},
+    {"training.train_sampling_strategy", "batch_rebalance", kRefused, "batches of varying size are not built yet",
+     [](const Config& c) { return is_one_of(c.training.train_sampling_strategy, {"batch_rebalance"}); }},
+    {"training.reward_functions", "set", kRefused, "reinforcement learning is not built yet", [](const Config& c) { return c.training.reward_functions && !c.training.reward_functions->empty(); }},
+    // --- ranks ---
+    {"fsdp.enable_fsdp", "true", kRefused, "sharded training is not built yet", [](const Config& c) { return c.fsdp.enable_fsdp; }},
+    {"deepspeed.enable_deepspeed", "true", kRefused, "sharded training is not built yet", [](const Config& c) { return c.deepspeed.enable_deepspeed; }},
+    {"parallel.tensor_model_parallel_size", "above 1", kRefused, "tensor parallelism is not built yet", [](const Config& c) { return c.parallel.tensor_model_parallel_size > 1; }},
+    {"parallel.pipeline_model_parallel_size", "above 1", kRefused, "pipeline parallelism is not built", [](const Config& c) { return c.parallel.pipeline_model_parallel_size > 1; }},
+    {"parallel.context_parallel_size", "above 1", kRefused, "context parallelism is not built", [](const Config& c) { return c.parallel.context_parallel_size > 1; }},
+};
+
+// Arguments kept in unused_hf_arguments whose non-default value asks for something that training can't leave out.
+bool is_refused_argument(const std::string& name, const Json& value) {
+  const bool set = !value.is_null() && value != false && value != "" && value != Json::array() && value != Json::object();
+  return set && is_one_of(name, {"push_to_hub", "fsdp", "deepspeed", "optim_target_modules", "parallelism_config"});
+}
+
+void note_unused_arguments(const Config& config, std::vector<SupportNote>& notes) {
+  for (const auto& [name, value] : config.training.unused_hf_arguments.items()) {
+    const char* text = "has no meaning here";
+    for (const HfAlias& alias : hf_aliases()) {
+      if (alias.kind == AliasKind::kUnused && name == alias.name) text = alias.target;
+    }
+    const SupportKind kind = is_refused_argument(name, value) ? kRefused : kMapped;
+    notes.push_back({"training." + name, kind, kind == kRefused ? text : std::string("has no effect: ") + text});
+  }
+}
+
+// Oumi hands trainer_kwargs to the trainer's own arguments; only language-model trainers read them so far.
+void note_trainer_kwargs(const Config& config, std::vector<SupportNote>& notes) {
+  const FieldList fields = fields_of(&config.training);
+  for (const auto& [name, value] : config.training.trainer_kwargs.items()) {
+    std::string text = "arguments of TRL's trainers are not built yet";
+    for (const Field& field : fields) {
+      if (name == field.name) text = "set training." + name + " instead";
+    }
+    for (const HfAlias& alias : hf_aliases()) {
+      if (name == alias.name) text = "set training." + name + " instead";
+    }
+    notes.push_back({"training.trainer_kwargs." + name, kRefused, text});
+  }
+}
+
+}  // namespace
+
+const char* support_word(SupportKind kind) {
+  switch (kind) {
+    case SupportKind::kHonoured: return "honoured";
+    case SupportKind::kMetNatively: return "met natively";
+    case SupportKind::kMapped: return "mapped";
+    case SupportKind::kRefused: return "refused";
+  }
+  return "?";
+}
+
+std::vector<SupportNote> support_notes(const TrainingConfig& config) {
+  std::vector<SupportNote> notes;
+  for (const Row& row : kRows) {
+    if (row.applies(config)) notes.push_back({row.key, row.kind, row.text});
+  }
+  note_trainer_kwargs(config, notes);
+  note_unused_arguments(config, notes);
+  return notes;
+}
+
+void require_supported(const TrainingConfig& config) {
+  std::vector<std::string> refused;
+  std::string first;
+  for (const SupportNote& note : support_notes(config)) {
+    if (note.kind != SupportKind::kRefused) continue;
+    if (first.empty()) first = note.key;
+    refused.push_back(note.key + ": " + note.text);
+  }
+  if (refused.empty()) return;
+  throw UserError(first, "expected settings that can be trained, got " + join(refused, "; "), "oumi-cpp config check lists what becomes of each setting");
+}
+
+std::string support_table_markdown() {
+  std::string out = "| setting | value | what happens | |\n|---|---|---|---|\n";
+  for (const Row& row : kRows) out += cat("| `", row.key, "` | ", row.value, " | ", support_word(row.kind), " | ", row.text, " |\n");
+  return out;
+}
+
+}  // namespace oumi
