@@ -178,7 +178,7 @@ class ReduceOnPlateau final : public MetricSchedule {
     loaded.comparison_.load(state);
     loaded.factor_ = number(state, "factor");
     loaded.minimum_ = numbers(state, "min_lrs", static_cast<std::ptrdiff_t>(minimum_.size()));
-    loaded.default_minimum_ = field(state, "default_min_lr");
+    loaded.default_minimum_ = state.value("default_min_lr", Json());  // PyTorch before 2.6 has none
     loaded.patience_ = integer(state, "patience");
     loaded.cooldown_ = integer(state, "cooldown");
     loaded.eps_ = number(state, "eps");

@@ -28,7 +28,7 @@ struct ParameterGroup {
 };
 
 // Changes settings of the parameters whose dotted name matches `pattern` (ECMAScript regular expression, found anywhere
-// in the name, case-sensitive). Several overrides may match a parameter: they apply in order, so a later one wins.
+// in the name, case-sensitive). A parameter follows the first override that matches it.
 struct GroupOverride {
   std::string pattern;
   std::optional<double> learning_rate;

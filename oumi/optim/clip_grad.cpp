@@ -1,0 +1,83 @@
+#include "oumi/optim/clip_grad.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+namespace oumi {
+namespace {
+
+std::vector<Tensor> gradients(const std::vector<Tensor>& parameters) {
+  std::vector<Tensor> found;
+  for (const Tensor& parameter : parameters) {
+    if (const Tensor& gradient = parameter.grad(); gradient.defined()) found.push_back(gradient);
+  }
+  return found;
+}
+
+bool is_half(const Tensor& tensor) { return tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16; }
+
+// Half-precision gradients are widened in blocks of this many elements, which stay in cache: widening an embedding's
+// gradient whole would cost twice its memory.
+constexpr std::int64_t kBlock = 1 << 18;
+
+Tensor norm_of(const Tensor& gradient) {
+  if (!is_half(gradient)) return at::linalg_vector_norm(gradient);
+  if (!gradient.is_cpu() || gradient.numel() <= kBlock || !gradient.is_contiguous()) {
+    return at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, at::kFloat);
+  }
+  const Tensor flat = gradient.view(-1);
+  std::vector<Tensor> norms;
+  for (std::int64_t begin = 0; begin < flat.numel(); begin += kBlock) {
+    const Tensor block = flat.narrow(0, begin, std::min(kBlock, flat.numel() - begin));
+    norms.push_back(at::linalg_vector_norm(block, 2, at::OptionalIntArrayRef(), false, at::kFloat));
+  }
+  return at::linalg_vector_norm(at::stack(norms));
+}
+
+}  // namespace
+
+Tensor grad_norm(const std::vector<Tensor>& parameters) {
+  const at::NoGradGuard no_grad;
+  const std::vector<Tensor> found = gradients(parameters);
+  if (found.empty()) return at::zeros({}, at::kFloat);
+  std::vector<Tensor> norms;
+  norms.reserve(found.size());
+  bool wide = false;
+  for (const Tensor& gradient : found) {
+    norms.push_back(norm_of(gradient).to(found.front().device(), /*non_blocking=*/true));
+    wide = wide || gradient.scalar_type() == at::kDouble;
+  }
+  if (wide) {
+    for (Tensor& norm : norms) norm = norm.to(at::kDouble);
+  }
+  return at::linalg_vector_norm(at::stack(norms));
+}
+
+void scale_grads_to_norm(const std::vector<Tensor>& parameters, const Tensor& norm, double max_norm) {
+  if (!(max_norm > 0)) return;
+  const at::NoGradGuard no_grad;
+  const Tensor coefficient = (max_norm / (norm + 1e-6)).clamp_max(1.0);
+  // On the CPU the value is at hand: the common case, nothing to clip, then costs no pass over the gradients.
+  if (coefficient.is_cpu() && coefficient.item<double>() == 1.0) return;
+  std::map<std::pair<std::int64_t, at::ScalarType>, std::vector<Tensor>> by_kind;
+  for (const Tensor& gradient : gradients(parameters)) {
+    const auto device = (static_cast<std::int64_t>(gradient.device().type()) << 8) + gradient.device().index();
+    by_kind[{device, gradient.scalar_type()}].push_back(gradient);
+  }
+  for (auto& [kind, list] : by_kind) at::_foreach_mul_(list, coefficient.to(list.front().device(), /*non_blocking=*/true));
+}
+
+Tensor clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
+  const Tensor norm = grad_norm(parameters);
+  scale_grads_to_norm(parameters, norm, max_norm);
+  return norm;
+}
+
+}  // namespace oumi
