@@ -33,11 +33,12 @@ bool read_bool(const Value& value, const std::string& key) {
   if (value.kind == Value::Kind::kBool) return value.scalar.get<bool>();
   if (value.kind == Value::Kind::kInt) return value.scalar.get<std::int64_t>() != 0;
   if (value.kind == Value::Kind::kString) {
+    if (const auto number = python_int(value.scalar.get_ref<const std::string&>())) return *number != 0;
     const std::string word = to_lower(value.scalar.get_ref<const std::string&>());
-    for (const char* yes : {"yes", "y", "on", "true", "1"}) {
+    for (const char* yes : {"yes", "y", "on", "true"}) {
       if (word == yes) return true;
     }
-    for (const char* no : {"no", "n", "off", "false", "0"}) {
+    for (const char* no : {"no", "n", "off", "false"}) {
       if (word == no) return false;
     }
   }

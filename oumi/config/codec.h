@@ -162,10 +162,12 @@ struct OptionalCountCodec {
 template <class T>
 struct SectionOf {
   static FieldList children() { return {}; }
+  static Json defaults() { return nullptr; }
 };
 template <Section T>
 struct SectionOf<T> {
   static FieldList children() { return fields_of(static_cast<const T*>(nullptr)); }
+  static Json defaults() { return Codec<T>::write(T{}); }
 };
 template <class T>
 struct SectionOf<std::optional<T>> : SectionOf<T> {};
@@ -185,6 +187,7 @@ inline constexpr FieldType kFieldType = {
     .read = [](const Value& value, const std::string& key, void* member) { C::read(value, key, *static_cast<T*>(member)); },
     .write = [](const void* member) { return C::write(*static_cast<const T*>(member)); },
     .children = &SectionOf<T>::children,
+    .child_defaults = &SectionOf<T>::defaults,
     .is_list = kIsList<T>,
 };
 

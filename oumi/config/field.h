@@ -24,6 +24,7 @@ struct FieldType {
   void (*read)(const Value& value, const std::string& key, void* member);      // throws UserError naming `key`
   Json (*write)(const void* member);
   FieldList (*children)();                                                     // of a section or list of sections, else empty
+  Json (*child_defaults)();                                                    // of a fresh section or list item, else null
   bool is_list;                                                                // children are those of the list's items
 };
 

@@ -18,19 +18,15 @@ std::string one_line(const Json& value) {
   return trim(json_to_yaml(value));
 }
 
-KeyHelp describe_key(const std::string& key, const Field& field, const Json* value) {
-  return {key, field.type->name(), field.required ? "(required)" : value == nullptr ? "" : one_line(*value), field.unit, field.help};
-}
-
-// `defaults` is null below a list or an absent section, where a default-made item has been written instead.
-void collect(const std::string& prefix, FieldList fields, const Json* defaults, std::vector<KeyHelp>& out) {
+// `defaults` are those of the section that `fields` belong to.
+void collect(const std::string& prefix, FieldList fields, const Json& defaults, std::vector<KeyHelp>& out) {
   for (const Field& field : fields) {
     const std::string key = prefix.empty() ? field.name : prefix + "." + field.name;
-    const Json* value = defaults != nullptr && defaults->is_object() && defaults->contains(field.name) ? &(*defaults)[field.name] : nullptr;
+    const Json& value = defaults.at(field.name);
     const FieldList children = field.type->children();
-    const bool is_section = !children.empty() && value != nullptr && value->is_object();
-    if (!is_section) out.push_back(describe_key(key, field, value));
-    if (!children.empty()) collect(field.type->is_list ? key + "[]" : key, children, value, out);
+    const bool is_plain_section = !children.empty() && value.is_object();
+    if (!is_plain_section) out.push_back({key, field.type->name(), field.required ? "(required)" : one_line(value), field.unit, field.help});
+    if (!children.empty()) collect(field.type->is_list ? key + "[]" : key, children, is_plain_section ? value : field.type->child_defaults(), out);
   }
 }
 
@@ -44,14 +40,15 @@ std::string in_table(std::string text) {
 std::vector<KeyHelp> config_keys() {
   const Json defaults = to_json(TrainingConfig{});
   std::vector<KeyHelp> keys;
-  collect("", fields_of(static_cast<const TrainingConfig*>(nullptr)), &defaults, keys);
+  collect("", fields_of(static_cast<const TrainingConfig*>(nullptr)), defaults, keys);
   return keys;
 }
 
 std::string help_text() {
   std::string out;
   for (const KeyHelp& key : config_keys()) {
-    out += key.key + " (" + key.type + (key.default_value.empty() ? "" : ", default " + key.default_value) + ")\n    " + key.help;
+    const bool required = key.default_value == "(required)";
+    out += key.key + " (" + key.type + (required ? ", required" : ", default " + key.default_value) + ")\n    " + key.help;
     if (!key.unit.empty()) out += " In " + key.unit + ".";
     out += '\n';
   }
@@ -74,7 +71,7 @@ std::string config_reference_markdown() {
       if (const Field* field = find_field(section)) out += std::string(field->help) + "\n\n";
       out += "| key | type | default | unit | |\n|---|---|---|---|---|\n";
     }
-    const std::string shown = key.default_value.empty() ? "" : key.default_value == "(required)" ? "required" : "`" + key.default_value + "`";
+    const std::string shown = key.default_value == "(required)" ? "required" : "`" + key.default_value + "`";
     out += "| `" + key.key.substr(dot + 1) + "` | " + in_table(key.type) + " | " + in_table(shown) + " | " + key.unit + " | " + in_table(key.help) + " |\n";
   }
   out += "\n## Other names of Hugging Face's arguments\n\nAccepted under `training.`, and written back under the config's own name.\n\n| name | becomes |\n|---|---|\n";

@@ -9,7 +9,7 @@ namespace oumi {
 struct KeyHelp {
   std::string key;            // dotted; items of lists as datasets[]
   std::string type;           // "int", "float | null", "FULL_SHARD / ..."
-  std::string default_value;  // as in YAML; "(required)" where there is none, empty inside of list items
+  std::string default_value;  // as in YAML; "(required)" where there is none
   std::string unit;
   std::string help;
 };

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <sstream>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
@@ -174,13 +173,27 @@ class TreeBuilder : public YAML::EventHandler {
   void close() {
     Frame frame = std::move(stack_.back());
     stack_.pop_back();
-    // Merged entries come after the dict's own; the first of several wins, as in YAML's merge key.
-    for (const Value& merged : frame.merges) {
-      for (const Entry& entry : merged.entries) {
-        if (frame.index.emplace(entry.key, frame.value.entries.size()).second) frame.value.entries.push_back(entry);
-      }
-    }
+    if (!frame.merges.empty()) frame.value.entries = merged_entries(frame);
     add(std::move(frame.value), frame.anchor, false);
+  }
+
+  // PyYAML's order: merged entries first, the first dict of several winning, then the dict's own, which win over all.
+  static std::vector<Entry> merged_entries(Frame& frame) {
+    std::vector<Entry> out;
+    std::unordered_map<std::string, std::size_t> position;
+    const auto put = [&](Entry entry) {
+      const auto [found, is_new] = position.emplace(entry.key, out.size());
+      if (is_new) {
+        out.push_back(std::move(entry));
+      } else {
+        out[found->second] = std::move(entry);
+      }
+    };
+    for (auto merged = frame.merges.rbegin(); merged != frame.merges.rend(); ++merged) {
+      for (Entry& entry : merged->entries) put(std::move(entry));
+    }
+    for (Entry& entry : frame.value.entries) put(std::move(entry));
+    return out;
   }
 
   void add(Value value, YAML::anchor_t anchor, bool is_string) {
@@ -258,7 +271,16 @@ Value parse_yaml(const std::string& text, const std::string& origin) {
   check_characters(text, origin);
   TreeBuilder builder(origin);
   try {
-    std::istringstream stream(text);
+    // The scanner accepts a quote that is never closed when a line break ends the text, and swallows all after it; with a
+    // comment there it complains. A last line without a break must stay so (it decides what a block scalar ends with), so
+    // that text is looked at twice.
+    const bool has_line_break = text.ends_with('\n');
+    if (!has_line_break) {
+      std::istringstream again(text + "\n#");
+      TreeBuilder checked(origin);
+      YAML::Parser(again).HandleNextDocument(checked);
+    }
+    std::istringstream stream(has_line_break ? text + "#" : text);
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(builder)) return Value{};
     Value first = builder.take();
