@@ -114,7 +114,7 @@ def cases():
             else:
                 text = BASE + f"{head}: {line}\n"
             yield text, []
-            if "$" not in word:
+            if "$" not in word and leaf not in ("precision", "chat_template_kwargs"):
                 yield BASE, [f"{target}={word}"]
     two = "model: {model_name: m}\ndata: {train: {datasets: [{dataset_name: a}, {dataset_name: b}]}}\nmodel_: 0\n".replace("model_: 0\n", "")
     for override in ["data.train.datasets[0].split=x", "data.train.datasets.1.split=x", "data.train.datasets[2].split=x",
