@@ -155,8 +155,8 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
   if (proportions.size() != datasets.size()) {
     throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(), " datasets or on none, got it on ", proportions.size()));
   }
-  check_probabilities(proportions, section + ".datasets");
   const auto strategy = parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy");
+  check_probabilities(proportions, strategy, section + ".datasets");
   const std::uint64_t seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : context.seed;
   if (!all_map_style(datasets)) return interleave_streams(as_streams(std::move(datasets)), {proportions, seed, strategy});
   std::vector<std::int64_t> sizes;

@@ -45,10 +45,14 @@ MixtureStrategy parse_mixture_strategy(const std::string& name, const std::strin
   throw UserError(key, "expected first_exhausted or all_exhausted, got '" + name + "'", suggestion(name, {"first_exhausted", "all_exhausted"}));
 }
 
-void check_probabilities(std::span<const double> probabilities, const std::string& key) {
+void check_probabilities(std::span<const double> probabilities, MixtureStrategy strategy, const std::string& key) {
   double sum = 0;
   for (const double probability : probabilities) {
     if (!(probability >= 0)) throw UserError(key, cat("expected mixture_proportion of at least 0, got ", probability));
+    if (probability == 0 && strategy == MixtureStrategy::kAllExhausted) {
+      throw UserError(key, "all_exhausted: expected mixture_proportion above 0, got 0: such a dataset is never exhausted",
+                      "leave the dataset out, or use first_exhausted");
+    }
     sum += probability;
   }
   if (!(std::abs(sum - 1) < 1e-6)) throw UserError(key, cat("expected mixture_proportion values that add up to 1, got ", sum));
@@ -56,7 +60,7 @@ void check_probabilities(std::span<const double> probabilities, const std::strin
 
 std::vector<std::int64_t> interleave_indices(std::span<const std::int64_t> sizes, std::span<const double> probabilities,
                                              std::uint64_t seed, MixtureStrategy strategy, const std::string& key) {
-  check_probabilities(probabilities, key);
+  check_probabilities(probabilities, strategy, key);
   std::vector<std::int64_t> offsets(sizes.size()), used(sizes.size());
   std::int64_t total = 0, open = 0;  // open: datasets that can be drawn and have not run out
   for (std::size_t i = 0; i < sizes.size(); ++i) {

@@ -32,7 +32,8 @@ MixtureStrategy parse_mixture_strategy(const std::string& name, const std::strin
 std::vector<std::int64_t> interleave_indices(std::span<const std::int64_t> sizes, std::span<const double> probabilities,
                                              std::uint64_t seed, MixtureStrategy strategy, const std::string& key);
 
-// Throws UserError naming `key` unless the probabilities are at least 0 and add up to 1.
-void check_probabilities(std::span<const double> probabilities, const std::string& key);
+// Throws UserError naming `key` unless the probabilities are at least 0 and add up to 1, and, for kAllExhausted, none is 0:
+// a dataset that is never drawn from does not run out.
+void check_probabilities(std::span<const double> probabilities, MixtureStrategy strategy, const std::string& key);
 
 }  // namespace oumi

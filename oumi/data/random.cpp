@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <numeric>
 #include <utility>
 
@@ -74,27 +75,20 @@ std::uint32_t NumpyGenerator::next_uint32() {
 
 double NumpyGenerator::random() { return static_cast<double>(next_uint64() >> 11) * (1.0 / 9007199254740992.0); }
 
-// D. Lemire, "Fast Random Integer Generation in an Interval", 2019; 32-bit draws, as NumPy does below 2^32.
-std::uint64_t NumpyGenerator::bounded(std::uint64_t bound) {
-  if (bound <= 1) return 0;
-  if (bound > 0xFFFFFFFFULL) return bound == 0x100000000ULL ? next_uint32() : next_uint64() % bound;
-  const auto exclusive = static_cast<std::uint32_t>(bound);
-  std::uint64_t product = static_cast<std::uint64_t>(next_uint32()) * exclusive;
-  auto leftover = static_cast<std::uint32_t>(product);
-  if (leftover < exclusive) {
-    const std::uint32_t threshold = (0u - exclusive) % exclusive;
-    while (leftover < threshold) {
-      product = static_cast<std::uint64_t>(next_uint32()) * exclusive;
-      leftover = static_cast<std::uint32_t>(product);
-    }
-  }
-  return product >> 32;
+std::uint64_t NumpyGenerator::interval(std::uint64_t max) {
+  if (max == 0) return 0;
+  const std::uint64_t mask = ~std::uint64_t{0} >> std::countl_zero(max);
+  std::uint64_t value;
+  do {
+    value = (max <= 0xFFFFFFFFULL ? next_uint32() : next_uint64()) & mask;
+  } while (value > max);
+  return value;
 }
 
 std::vector<std::int64_t> NumpyGenerator::permutation(std::int64_t n) {
   std::vector<std::int64_t> order(static_cast<std::size_t>(n));
   std::iota(order.begin(), order.end(), 0);
-  for (std::int64_t i = n - 1; i > 0; --i) std::swap(order[i], order[bounded(static_cast<std::uint64_t>(i) + 1)]);
+  for (std::int64_t i = n - 1; i > 0; --i) std::swap(order[i], order[interval(static_cast<std::uint64_t>(i))]);
   return order;
 }
 

@@ -19,8 +19,8 @@ class NumpyGenerator {
   std::uint32_t next_uint32();
   // Generator.random(): a double in [0, 1) from 53 bits.
   double random();
-  // Generator.integers(0, bound) for one draw; bound in [1, 2^32].
-  std::uint64_t bounded(std::uint64_t bound);
+  // An integer of [0, max] as Generator.shuffle draws it: masked bits, drawn again until they fit.
+  std::uint64_t interval(std::uint64_t max);
   // Generator.permutation(n).
   std::vector<std::int64_t> permutation(std::int64_t n);
   // Generator.choice(len(cumulative), p=...), one draw: `cumulative` from cumulative_probabilities.

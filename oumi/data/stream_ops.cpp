@@ -388,7 +388,7 @@ StreamPtr interleave_streams(std::vector<StreamPtr> streams, InterleaveOptions o
   if (options.probabilities.size() != streams.size()) {
     throw InternalError(cat("interleave: ", streams.size(), " streams, ", options.probabilities.size(), " probabilities"));
   }
-  check_probabilities(options.probabilities, "mixture_proportion");
+  check_probabilities(options.probabilities, options.strategy, "mixture_proportion");
   return std::make_shared<InterleaveStream>(std::move(streams), std::move(options));
 }
 
