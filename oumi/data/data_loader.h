@@ -23,18 +23,18 @@ class Sampler;
 
 struct DataLoaderOptions {
   std::int64_t batch_size = 1;
-  bool shuffle = false;                         // SeedableRandomSampler with `seed`
-  std::shared_ptr<Sampler> sampler;             // instead of shuffle
-  std::shared_ptr<BatchSampler> batch_sampler;  // instead of batch_size, shuffle, sampler and drop_last
-  std::int64_t num_workers = 0;                 // threads; 0 loads in the caller's thread
-  CollateFn collate_fn;                         // none: the dataset's get_batch, the fast path
-  bool pin_memory = false;                      // ignored where there is no accelerator, as in PyTorch
+  bool shuffle = false;                                   // SeedableRandomSampler with `seed`
+  std::shared_ptr<Sampler> sampler = nullptr;             // instead of shuffle
+  std::shared_ptr<BatchSampler> batch_sampler = nullptr;  // instead of batch_size, shuffle, sampler and drop_last
+  std::int64_t num_workers = 0;                           // threads; 0 loads in the caller's thread
+  CollateFn collate_fn = nullptr;                         // none: the dataset's get_batch, the fast path
+  bool pin_memory = false;                                // ignored where there is no accelerator, as in PyTorch
   bool drop_last = false;
-  double timeout = 0;                           // seconds to wait for a batch from workers; 0: for ever
-  std::function<void(std::int64_t worker)> worker_init_fn;
-  std::optional<std::int64_t> prefetch_factor;  // batches that each worker makes ahead; 2 when there are workers
-  bool persistent_workers = false;              // keep the threads from one epoch to the next
-  bool in_order = true;                         // false: batches as they are finished
+  double timeout = 0;                                     // seconds to wait for a batch from workers; 0: for ever
+  std::function<void(std::int64_t worker)> worker_init_fn = nullptr;  // runs first on each worker thread
+  std::optional<std::int64_t> prefetch_factor = std::nullopt;  // batches made ahead per worker; 2 when there are workers
+  bool persistent_workers = false;                        // keep the threads from one epoch to the next
+  bool in_order = true;                                   // false: batches as they are finished
 
   // What PyTorch takes from a generator, and accelerate from its state.
   std::uint64_t seed = 0;        // epoch e is shuffled by seed + e

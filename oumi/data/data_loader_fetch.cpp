@@ -2,14 +2,11 @@
 
 #include <ATen/Parallel.h>
 #include <c10/core/GradMode.h>
+#include <dlfcn.h>
 #include <pthread.h>
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
-
-// LibTorch's own OpenMP runtime. at::set_num_threads would do more than wanted: it sets MKL's and the default of later
-// threads for the whole process, while this is the calling thread's alone. Weak, as LibTorch may be built without OpenMP.
-extern "C" __attribute__((weak)) void omp_set_num_threads(int);
 
 namespace oumi {
 namespace {
@@ -28,6 +25,16 @@ std::string list_samples(std::span<const std::int64_t> indices) {
 std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
 
 Batch finish(Batch batch, bool pin_memory) { return pin_memory ? batch.pin_memory() : batch; }
+
+// omp_set_num_threads of the OpenMP runtime that LibTorch itself uses, which need not be the one that a linker would find;
+// nullptr when LibTorch was built without OpenMP.
+using SetThreads = void (*)(int);
+SetThreads find_set_threads() {
+  Dl_info torch;
+  if (dladdr(reinterpret_cast<const void*>(&at::get_num_threads), &torch) == 0) return nullptr;
+  void* library = dlopen(torch.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+  return library == nullptr ? nullptr : reinterpret_cast<SetThreads>(dlsym(library, "omp_set_num_threads"));
+}
 
 }  // namespace
 
@@ -95,7 +102,10 @@ void prepare_worker_thread(std::int64_t worker) {
   pthread_setname_np(pthread_self(), cat("loader-", worker).substr(0, 15).c_str());
   c10::GradMode::set_enabled(false);
   at::get_num_threads();  // lets LibTorch set the thread up first: it would overwrite what follows
-  if (omp_set_num_threads != nullptr) omp_set_num_threads(1);
+  // at::set_num_threads would do more than wanted: it sets MKL's and the default of later threads for the whole process,
+  // while this is the calling thread's alone.
+  static const SetThreads set_threads = find_set_threads();
+  if (set_threads != nullptr) set_threads(1);
 }
 
 }  // namespace oumi

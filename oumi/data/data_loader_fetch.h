@@ -12,7 +12,7 @@
 namespace oumi {
 
 struct FetchOptions {
-  CollateFn collate_fn;  // none: the dataset's get_batch
+  CollateFn collate_fn = nullptr;  // none: the dataset's get_batch
   bool pin_memory = false;
 };
 

@@ -21,7 +21,7 @@ struct PrefetcherOptions {
   std::int64_t num_workers = 1;
   std::int64_t capacity = 2;  // items that workers have taken up and the consumer has not got yet
   bool in_order = true;
-  std::function<void(std::int64_t worker)> on_thread_start;  // runs first on each thread; may throw
+  std::function<void(std::int64_t worker)> on_thread_start = nullptr;  // runs first on each thread; may throw
 };
 
 // One consumer thread calls start, next and stop; the destructor stops and joins. A failed task ends the run: the next

@@ -89,8 +89,8 @@ class GeneratorSampler : public Sampler {
 
 struct RandomSamplerOptions {
   bool replacement = false;
-  std::optional<std::int64_t> num_samples;  // indices an epoch; n when absent
-  std::optional<at::Generator> generator;
+  std::optional<std::int64_t> num_samples = std::nullopt;  // indices an epoch; n when absent
+  std::optional<at::Generator> generator = std::nullopt;
 };
 
 // torch.utils.data.RandomSampler.
@@ -124,7 +124,7 @@ class SubsetRandomSampler : public GeneratorSampler {
 struct WeightedRandomSamplerOptions {
   std::int64_t num_samples = 0;  // required
   bool replacement = true;
-  std::optional<at::Generator> generator;
+  std::optional<at::Generator> generator = std::nullopt;
 };
 
 // torch.utils.data.WeightedRandomSampler: index i is drawn with a probability proportional to weights[i].
