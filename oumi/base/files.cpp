@@ -49,11 +49,6 @@ std::string hint_for(int error) {
   }
 }
 
-[[noreturn]] void throw_environment(const fs::path& path, const std::string& what) {
-  const int error = errno;
-  throw EnvironmentError(path.string(), what + ": " + std::strerror(error), hint_for(error));
-}
-
 [[noreturn]] void throw_unreadable(const fs::path& path) {
   const int error = errno;
   throw UserError(path.string(), std::string("cannot be read: ") + std::strerror(error),
@@ -74,6 +69,11 @@ int open_for_reading(const fs::path& path) {
 
 }  // namespace
 
+void throw_file_error(const fs::path& path, const std::string& what) {
+  const int error = errno;
+  throw EnvironmentError(path.string(), what + ": " + std::strerror(error), hint_for(error));
+}
+
 std::string read_text_file(const fs::path& path) {
   const Descriptor file(open_for_reading(path));
   std::string text;
@@ -89,23 +89,23 @@ std::string read_text_file(const fs::path& path) {
 
 void fsync_path(const fs::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (file.get() < 0 || ::fsync(file.get()) != 0) throw_environment(path, "cannot be flushed to disk");
+  if (file.get() < 0 || ::fsync(file.get()) != 0) throw_file_error(path, "cannot be flushed to disk");
 }
 
 void write_file_atomically(const fs::path& path, std::string_view contents) {
   const fs::path temporary = path.string() + cat(".tmp-", ::getpid());
   try {
     const Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-    if (file.get() < 0) throw_environment(path, "cannot be written");
+    if (file.get() < 0) throw_file_error(path, "cannot be written");
     std::size_t done = 0;
     while (done < contents.size()) {
       const ssize_t count = ::write(file.get(), contents.data() + done, contents.size() - done);
       if (count < 0 && errno == EINTR) continue;
-      if (count < 0) throw_environment(path, "cannot be written");
+      if (count < 0) throw_file_error(path, "cannot be written");
       done += static_cast<std::size_t>(count);
     }
-    if (::fsync(file.get()) != 0) throw_environment(path, "cannot be flushed to disk");
-    if (::rename(temporary.c_str(), path.c_str()) != 0) throw_environment(path, "cannot be replaced");
+    if (::fsync(file.get()) != 0) throw_file_error(path, "cannot be flushed to disk");
+    if (::rename(temporary.c_str(), path.c_str()) != 0) throw_file_error(path, "cannot be replaced");
   } catch (...) {
     ::unlink(temporary.c_str());
     throw;
@@ -119,7 +119,7 @@ void make_directories(const fs::path& path) {
   fs::create_directories(path, error);
   if (!error && fs::is_directory(path)) return;
   errno = error ? error.value() : ENOTDIR;
-  throw_environment(path, "cannot be created as a folder");
+  throw_file_error(path, "cannot be created as a folder");
 }
 
 std::string hash_bytes(const void* data, std::size_t size) {
@@ -137,7 +137,7 @@ std::string hash_file(const fs::path& path) {
 
 FileLock::FileLock(const fs::path& path) {
   descriptor_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) throw_environment(path, "cannot be created");
+  if (descriptor_ < 0) throw_file_error(path, "cannot be created");
   if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
     const int error = errno;
     char holder[32] = {};
@@ -145,7 +145,7 @@ FileLock::FileLock(const fs::path& path) {
     ::close(descriptor_);
     if (error != EWOULDBLOCK) {
       errno = error;
-      throw_environment(path, "cannot be locked");
+      throw_file_error(path, "cannot be locked");
     }
     throw UserError(path.string(), "is locked by another run" + (count > 0 ? " (process " + trim(holder) + ")" : std::string()),
                     "wait for that run, stop it, or choose another training.output_dir");
@@ -155,7 +155,7 @@ FileLock::FileLock(const fs::path& path) {
     const int error = errno;
     ::close(descriptor_);
     errno = error;
-    throw_environment(path, "cannot be written");
+    throw_file_error(path, "cannot be written");
   }
 }
 
@@ -178,7 +178,7 @@ MappedFile::~MappedFile() {
 
 TemporaryDirectory::TemporaryDirectory() {
   std::string pattern = (fs::temp_directory_path() / "oumi-XXXXXX").string();
-  if (::mkdtemp(pattern.data()) == nullptr) throw_environment(pattern, "cannot be created as a folder");
+  if (::mkdtemp(pattern.data()) == nullptr) throw_file_error(pattern, "cannot be created as a folder");
   path_ = pattern;
 }
 

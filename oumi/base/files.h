@@ -18,6 +18,9 @@ void write_file_atomically(const std::filesystem::path& path, std::string_view c
 // Creates the folder and its parents. Throws EnvironmentError naming the path and the reason.
 void make_directories(const std::filesystem::path& path);
 
+// Throws EnvironmentError "<path>: <what>: <reason of errno>" with a hint that fits the reason.
+[[noreturn]] void throw_file_error(const std::filesystem::path& path, const std::string& what);
+
 // fsync of a file or folder by path. Throws EnvironmentError.
 void fsync_path(const std::filesystem::path& path);
 

@@ -1,0 +1,52 @@
+// A file that is written once, front to back, hashed on the way and either whole or absent.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace oumi {
+
+// What a manifest says about a file.
+struct FileDigest {
+  std::uint64_t size = 0;
+  std::string xxh3_128;  // 32 hex digits
+
+  bool operator==(const FileDigest&) const = default;
+};
+
+// Writes to a temporary name beside `path`; commit() makes it durable and gives it its name, atomically replacing an older
+// file. Without commit() nothing stays behind. The hash is of the bytes as they were given, so that a later comparison with
+// the disk also finds what was damaged on its way there.
+// Every failure is an EnvironmentError that names `path` and the reason (disk full, read-only, ...).
+class OutputFile {
+ public:
+  // `expected_size` is reserved on the disk at once where the file system can: a full disk shows before anything is written.
+  explicit OutputFile(std::filesystem::path path, std::uint64_t expected_size = 0);
+  ~OutputFile();
+  OutputFile(const OutputFile&) = delete;
+  OutputFile& operator=(const OutputFile&) = delete;
+
+  void write(const void* data, std::size_t size);
+  std::uint64_t size() const noexcept { return size_; }
+
+  // fsync, rename, fsync of the folder.
+  FileDigest commit();
+
+ private:
+  void discard() noexcept;
+
+  std::filesystem::path path_, temporary_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0, written_back_ = 0;
+  void* hash_state_ = nullptr;  // XXH3_state_t
+};
+
+// OutputFile of one piece.
+FileDigest write_output_file(const std::filesystem::path& path, const std::string& contents);
+
+// The digest of a file on disk. Throws UserError when it cannot be read.
+FileDigest digest_file(const std::filesystem::path& path);
+
+}  // namespace oumi
