@@ -16,10 +16,10 @@ namespace oumi {
 
 // Facts of the run that are fixed when it begins.
 struct RunInfo {
-  std::string run_name;                 // empty when the user gave none
-  std::filesystem::path output_dir;
-  std::string config_yaml;              // canonical YAML of what runs; shown by TensorBoard
-  std::string model_summary;            // may be empty
+  std::string run_name = {};                 // empty when the user gave none
+  std::filesystem::path output_dir = {};
+  std::string config_yaml = {};              // canonical YAML of what runs; shown by TensorBoard
+  std::string model_summary = {};            // may be empty
   std::int64_t start_step = 0;          // update steps already done: 0, or the step resumed from
   std::int64_t total_steps = 0;         // update steps at the end of the run; 0 when unknown
   std::int64_t rank = 0;
@@ -31,7 +31,7 @@ struct RunInfo {
 struct LogRecord {
   std::int64_t step = 0;  // update steps done
   double epoch = 0;       // fraction of passes over the training data
-  std::vector<std::pair<std::string, double>> values;  // names as in Hugging Face's logs: "loss", "eval_accuracy", ...
+  std::vector<std::pair<std::string, double>> values = {};  // names as in Hugging Face's logs: "loss", "eval_accuracy", ...
 
   // The value called `name`, or nullopt.
   std::optional<double> find(std::string_view name) const;
@@ -45,7 +45,7 @@ struct Progress {
   std::int64_t step = 0;        // update steps (training, counted from the run's very start) or batches (evaluation)
   std::int64_t total = 0;       // 0 when unknown (a stream)
   std::int64_t samples = 0;     // done in this phase by this process since it started; 0 when not counted
-  std::optional<double> loss;   // the latest known one
+  std::optional<double> loss = {};   // the latest known one
   double epoch = 0;
   std::string_view name = {};   // of the evaluation set, where there are several
 };
@@ -91,8 +91,8 @@ class EventHub final : public EventSink {
 };
 
 struct TelemetryOptions {
-  std::filesystem::path output_dir;
-  std::optional<std::filesystem::path> tensorboard_dir;  // default: output_dir/tensorboard
+  std::filesystem::path output_dir = {};
+  std::optional<std::filesystem::path> tensorboard_dir = {};  // default: output_dir/tensorboard
   std::int64_t rank = 0;
   bool enable_tensorboard = true;
   bool enable_progress_bar = true;   // off with training.disable_tqdm: log lines instead

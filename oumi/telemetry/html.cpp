@@ -32,7 +32,7 @@ std::string display_number(double value) {
   if (value == std::floor(value) && std::abs(value) < 1e15) {
     std::string digits = fmt::format("{:.0f}", value);
     const std::size_t first = digits.front() == '-' ? 1 : 0;
-    for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, ",");
+    for (std::size_t at = digits.size(); at > first + 3;) digits.insert(at -= 3, 1, ',');
     return digits;
   }
   return fmt::format("{:.{}g}", value, std::abs(value) >= 1000 ? 6 : 5);

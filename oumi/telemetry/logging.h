@@ -15,10 +15,10 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError, kCritical, kOff };
 LogLevel parse_log_level(const std::string& text, const std::string& key = "training.log_level");
 
 struct LoggingOptions {
-  std::optional<std::filesystem::path> directory;  // usually output_dir/logs; nullopt: no file
+  std::optional<std::filesystem::path> directory = {};  // usually output_dir/logs; nullopt: no file
   std::int64_t rank = 0;
   LogLevel level = LogLevel::kInfo;
-  bool console = true;  // rank 0 only by default rules of the caller
+  bool console = true;  // callers give it to rank 0 alone
 };
 
 // Opens the log, replacing what an earlier call set up. Throws EnvironmentError when the file cannot be created. Before the

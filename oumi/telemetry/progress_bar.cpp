@@ -63,8 +63,9 @@ class ProgressBar::Impl {
 
   void eval(const LogRecord& record) {
     end_inner(options_.now());
+    console_.clear_status();
     console_.print_line(cat(console_.colored("evaluation", "1"), " at ", render_record(record, run_.total_steps)));
-    started_ ? redraw() : console_.clear_status();
+    if (started_) redraw();
   }
 
   void summary(const LogRecord& record) {

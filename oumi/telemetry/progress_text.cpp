@@ -64,7 +64,7 @@ std::string render_bar(const BarState& state, int columns, const Console& consol
   pieces.push_back({format_duration(state.elapsed_seconds), 20});
   if (state.seconds_left.has_value() && state.step < state.total) pieces.push_back({format_duration(*state.seconds_left) + " left", 60});
 
-  constexpr int kMinBar = 8, kMaxBar = 40;
+  constexpr int kMinBar = 8, kMaxBar = 40, kBarPriority = 50;
   const std::string separator = console.style().unicode ? " · " : " | ";
   const int frame = console.style().unicode ? 0 : 2;
   const auto text_width = [&] {
@@ -72,13 +72,15 @@ std::string render_bar(const BarState& state, int columns, const Console& consol
     for (std::size_t i = 0; i < pieces.size(); ++i) width += display_width(pieces[i].text) + (i == 0 ? 1 : 3);
     return static_cast<int>(width);
   };
-  const int bar_need = known ? 1 + kMinBar + frame : 0;
+  int bar_need = known ? 1 + kMinBar + frame : 0;
   while (pieces.size() > 1 && text_width() + bar_need > columns) {
-    pieces.erase(std::min_element(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.priority < b.priority; }));
+    const auto least = std::min_element(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.priority < b.priority; });
+    if (least->priority >= kBarPriority && bar_need > 0) bar_need = 0;
+    else pieces.erase(least);
   }
   const int room = columns - text_width() - 1 - frame;
   std::string line = state.label;
-  if (known && room >= kMinBar) line += " " + draw_bar(fraction, std::min(room, kMaxBar), console);
+  if (bar_need > 0 && room >= kMinBar) line += " " + draw_bar(fraction, std::min(room, kMaxBar), console);
   for (std::size_t i = 0; i < pieces.size(); ++i) line += (i == 0 ? " " : separator) + pieces[i].text;
   // Narrower than the label and one number: the number alone, and at worst nothing, for a wrapped line cannot be redrawn.
   if (static_cast<int>(display_width(line)) > columns) line = pieces.front().text;

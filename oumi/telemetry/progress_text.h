@@ -13,8 +13,8 @@ namespace oumi {
 struct BarState {
   std::string label;  // "train", "evaluate"
   std::int64_t step = 0, total = 0;
-  std::optional<double> loss;
-  std::optional<double> steps_per_second, samples_per_second, seconds_left;
+  std::optional<double> loss = {};
+  std::optional<double> steps_per_second = {}, samples_per_second = {}, seconds_left = {};
   double elapsed_seconds = 0;
 };
 

@@ -32,6 +32,11 @@ bool is_score(const MetricSeries& series) {
   return std::all_of(series.points.begin(), series.points.end(), [](const MetricPoint& point) { return !std::isfinite(point.value) || (point.value >= 0 && point.value <= 1); });
 }
 
+// A rate that is always 0, as tokens_per_second of a run without tokens.
+bool never_measured(const MetricSeries& series) {
+  return series.name.ends_with("_per_second") && std::all_of(series.points.begin(), series.points.end(), [](const MetricPoint& point) { return point.value == 0; });
+}
+
 std::string readable(std::string name) {
   std::replace(name.begin(), name.end(), '_', ' ');
   return name;
@@ -47,8 +52,8 @@ std::vector<Chart> plan_charts(const MetricTable& metrics) {
     if (kBookkeeping.contains(name) || name.starts_with("train_")) continue;
     if (name == "loss" || (evaluation && name.ends_with("_loss"))) {
       if (loss.curves.size() < kMaxCurvesPerChart) loss.curves.push_back({name, &series});
-    } else if (series.points.size() < 2) {
-      continue;  // one value makes no curve; it is in the table
+    } else if (series.points.size() < 2 || never_measured(series)) {
+      continue;  // no curve; the value is in the table
     } else if (evaluation && is_score(series) && scores.curves.size() < kMaxCurvesPerChart) {
       scores.curves.push_back({name, &series});
     } else if (name == "learning_rate" || name == "grad_norm" || name == "samples_per_second" || name == "tokens_per_second") {

@@ -14,7 +14,7 @@ namespace oumi {
 namespace {
 
 // In units of the viewBox.
-constexpr double kWidth = 640, kHeight = 300, kLeft = 64, kRight = 14, kTop = 12, kBottom = 38;
+constexpr double kWidth = 640, kHeight = 300, kLeft = 64, kRight = 26, kTop = 12, kBottom = 38;
 constexpr double kPlotWidth = kWidth - kLeft - kRight, kPlotHeight = kHeight - kTop - kBottom;
 constexpr std::size_t kColors = 6;           // .c0 to .c5 of the page's style
 constexpr std::size_t kSmoothedFrom = 40;    // points; shorter curves are shown as they are
@@ -54,6 +54,15 @@ std::vector<MetricPoint> smoothed(const std::vector<MetricPoint>& points) {
   return result;
 }
 
+// Whether the values jitter, so that a smoothed line says more than they do: a schedule turns rarely, a loss all the time.
+bool is_noisy(const std::vector<MetricPoint>& points) {
+  std::size_t turns = 0;
+  for (std::size_t i = 2; i < points.size(); ++i) {
+    turns += (points[i].value - points[i - 1].value) * (points[i - 1].value - points[i - 2].value) < 0;
+  }
+  return turns * 5 > points.size();
+}
+
 // The range that the y axis shows: all of it, unless a few spikes would press the rest flat.
 Range visible_range(const std::vector<Curve>& curves) {
   Range all;
@@ -89,10 +98,16 @@ class Frame {
       const double margin = y.low == 0 ? 1 : std::abs(y.low) * 0.1;
       y = {y.low - margin, y.high + margin};
     }
+    // Some air, so that no curve lies on the frame; never across zero, which is a limit for most metrics.
+    const double air = (y.high / 2 - y.low / 2) * 0.08;
+    if (y.low != 0) y.low = y.low > 0 ? std::max(y.low - air, 0.0) : y.low - air;
+    if (y.high != 0) y.high = y.high < 0 ? std::min(y.high + air, 0.0) : y.high + air;
+    if (!std::isfinite(y.low)) y.low = std::numeric_limits<double>::lowest();
+    if (!std::isfinite(y.high)) y.high = std::numeric_limits<double>::max();
     if (x.high == x.low) x = {x.low - 1, x.high + 1};
     y_ticks = axis_ticks(y.low, y.high);
     x_ticks = axis_ticks(x.low, x.high);
-    y_ = {std::min(y.low, y_ticks.front()), std::max(y.high, y_ticks.back())};
+    y_ = y;
     x_ = x;
   }
   double x(double step) const { return kLeft + (step - x_.low) / (x_.high - x_.low) * kPlotWidth; }
@@ -137,7 +152,9 @@ std::string tick_text(double value, const std::vector<double>& ticks) {
     return fmt::format("{:.4g}", value);
   }
   if (spacing >= 1) return display_number(std::round(value));
-  return fmt::format("{:.{}f}", value, static_cast<int>(std::ceil(-std::log10(spacing) - 1e-9)));
+  int digits = 1;
+  for (double scaled = spacing * 10; digits < 12 && std::abs(scaled - std::round(scaled)) > 1e-6 * scaled; scaled *= 10) ++digits;
+  return fmt::format("{:.{}f}", value, digits);
 }
 
 std::string draw_axes(const Frame& frame) {
@@ -180,7 +197,7 @@ std::string hover_data(const std::vector<Curve>& curves, const Frame& frame) {
 
 std::vector<double> axis_ticks(double low, double high) {
   if (!(high > low)) high = low + (low == 0 ? 1 : std::abs(low) * 0.1);
-  double spacing = high / 5 - low / 5;
+  double spacing = high / 6 - low / 6;
   const double magnitude = std::pow(10, std::floor(std::log10(spacing)));
   if (magnitude <= 0 || !std::isfinite(magnitude) || spacing < std::abs(low) * 1e-12 || spacing < std::abs(high) * 1e-12) return {low, high};
   for (const double step : {1.0, 2.0, 2.5, 5.0, 10.0}) {
@@ -233,7 +250,7 @@ std::string draw_chart(const std::string& title, const std::vector<ChartCurve>& 
     const auto& points = entry.series->points;
     if (points.empty()) continue;
     Curve curve{entry.name, curves.size() % kColors, thin_out(points, options.points_per_curve), {}};
-    if (points.size() >= kSmoothedFrom) curve.smooth = thin_out(smoothed(points), options.points_per_curve / 3);
+    if (points.size() >= kSmoothedFrom && is_noisy(points)) curve.smooth = thin_out(smoothed(points), options.points_per_curve / 3);
     for (const MetricPoint& point : points) {
       x.include(point.step);
       if (!std::isfinite(point.value)) ++odd_values;

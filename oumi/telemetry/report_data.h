@@ -36,9 +36,9 @@ struct SamplePrediction {
   std::string id;
   std::string label;              // empty when unknown
   std::string prediction;
-  std::optional<double> probability;  // of the prediction, 0..1
-  std::optional<Thumbnail> image;
-  std::string text;               // the input, where it is text; may be empty
+  std::optional<double> probability = {};  // of the prediction, 0..1
+  std::optional<Thumbnail> image = {};
+  std::string text = {};               // the input, where it is text; may be empty
 };
 
 // Precision, recall and F1 of each class from a square matrix [actual][predicted]; 0 where undefined, as scikit-learn.

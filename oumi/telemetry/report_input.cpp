@@ -152,7 +152,8 @@ class FolderReader {
         if (line.find_first_not_of(" \t\r") == std::string_view::npos || input_.metrics.add_line(line)) continue;
         if (bad++ == 0) first_bad = number;
       }
-      if (bad > 0) input_.problems.push_back(cat(name, ": ", bad, bad == 1 ? " line" : " lines", " could not be read, the first is line ", first_bad, "."));
+      if (bad == 1 && first_bad == number && !all.ends_with('\n')) input_.problems.push_back(name + ": the last line is cut short and left out.");
+      else if (bad > 0) input_.problems.push_back(cat(name, ": ", bad, bad == 1 ? " line" : " lines", " could not be read, the first is line ", first_bad, "."));
       if (number == 0) input_.problems.push_back(name + " is empty.");
     } catch (const Error& error) {
       input_.problems.push_back(cat(name, ": ", error.message(), "."));

@@ -80,7 +80,7 @@ pre .k { color: var(--accent); }
 constexpr const char* kScript = R"js(
 for (const figure of document.querySelectorAll("figure[data-chart]")) {
   const chart = JSON.parse(figure.dataset.chart), svg = figure.querySelector("svg"), cursor = figure.querySelector(".cursor"), tip = figure.querySelector(".tip");
-  const left = 64, right = 14, top = 12, bottom = 38, width = 640, height = 300;
+  const left = 64, right = 26, top = 12, bottom = 38, width = 640, height = 300;
   const nearest = (steps, step) => {
     let low = 0, high = steps.length - 1;
     while (high - low > 1) { const middle = (low + high) >> 1; if (steps[middle] < step) low = middle; else high = middle; }
@@ -107,7 +107,7 @@ for (const figure of document.querySelectorAll("figure[data-chart]")) {
     cursor.setAttribute("d", `M${x} ${top}V${height - bottom}`);
     tip.textContent = lines.join("\n");
     tip.hidden = false;
-    const pixel = x / scale + svg.offsetLeft + (box.left - figure.getBoundingClientRect().left - svg.clientLeft);
+    const pixel = x / scale + box.left - figure.getBoundingClientRect().left;
     tip.style.left = (pixel + tip.offsetWidth + 24 > figure.clientWidth ? pixel - tip.offsetWidth - 10 : pixel + 12) + "px";
   };
   const hide = () => { tip.hidden = true; cursor.removeAttribute("d"); };

@@ -210,7 +210,7 @@ std::string config_section(const std::string& yaml) {
   for (const std::string& line : split(yaml, '\n')) {
     const std::size_t begin = line.find_first_not_of(" -");
     const std::size_t colon = begin == std::string::npos ? begin : line.find(':', begin);
-    const bool is_key = colon != std::string::npos && line.find_first_of(" \"'#") >= std::min(begin, colon) && line.find_first_of(" \"'#", begin) > colon;
+    const bool is_key = colon != std::string::npos && line.find_first_of(" \"'#", begin) > colon;
     if (is_key) html += cat(escape_html(line.substr(0, begin)), "<span class=\"k\">", escape_html(line.substr(begin, colon - begin)), "</span>", escape_html(line.substr(colon)), "\n");
     else html += escape_html(line) + "\n";
   }
