@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# kill -9 at random moments, over and over, each time going on from the last checkpoint: the final weights are those of a run
+# that nobody touched, and no checkpoint that was whole is lost. The moments come from a seed: OUMI_KILL_SEED=n tries others.
+source "$(dirname "$0")/../lib.sh"
+
+seed=${OUMI_KILL_SEED:-1}
+small_fashion data 200 64
+cat >run.yaml <<'YAML'
+model:
+  model_name: CnnClassifier
+  load_pretrained_weights: false
+  model_kwargs: {image_width: 28, image_height: 28, in_channels: 1, output_dim: 10}
+data:
+  train:
+    datasets: [{dataset_name: idx, dataset_path: data, split: train}]
+training:
+  output_dir: out
+  max_steps: 60
+  per_device_train_batch_size: 8
+  learning_rate: 1.0e-3
+  logging_steps: 2
+YAML
+
+# The whole checkpoints' steps, one a line.
+good_checkpoints() {
+  compgen -G "$1/checkpoint-*" >/dev/null || return 0
+  { "$OUMI_CPP" checkpoint verify "$1" --json || true; } | python3 -c '
+import json, sys
+print("\n".join(str(c["step"]) for c in json.loads(sys.stdin.read())["checkpoints"] if c["ok"]))'
+}
+
+# kill_series NAME KILLS OVERRIDES...
+kill_series() {
+  local name=$1 wanted=$2 kills=0 attempt=0 pid before after started elapsed delay
+  shift 2
+  CASE=$name
+  started=$(date +%s%N)
+  expect_exit 0 "$OUMI_CPP" train -c run.yaml "training.output_dir=$name" "$@"
+  elapsed=$((($(date +%s%N) - started) / 1000000))
+  rm -rf killed
+  before=""
+  while [ "$kills" -lt "$wanted" ] && [ "$attempt" -lt $((wanted * 4)) ]; do
+    attempt=$((attempt + 1))
+    delay=$(python3 -c "import random; print(random.Random($seed * 1000 + $attempt).uniform(0.25, 0.8) * $elapsed / 1000)")
+    LAST_COMMAND="kill number $((kills + 1)) of '$name' after $delay s (seed $seed)"
+    "$OUMI_CPP" train -c run.yaml training.output_dir=killed training.try_resume_from_last_checkpoint=true "$@" >.stdout 2>.stderr &
+    pid=$!
+    sleep "$delay"
+    kill -KILL "$pid" 2>/dev/null || true
+    CODE=0
+    wait "$pid" 2>/dev/null || CODE=$?
+    if [ "$CODE" -eq 0 ]; then  # it got there before the kill: compare and start again
+      expect_same "$name/model.safetensors" killed/model.safetensors
+      rm -rf killed
+      before=""
+      continue
+    fi
+    pass; [ "$CODE" -eq 137 ] || { fail "expected to be killed (137), got exit code $CODE"; return 0; }
+    kills=$((kills + 1))
+    after=$(good_checkpoints killed)
+    pass
+    if [ -n "$before" ]; then
+      case " $* " in
+        *save_total_limit*)  # older ones go, but the newest good step never falls
+          [ -n "$after" ] && [ "$(tail -n 1 <<<"$after")" -ge "$(tail -n 1 <<<"$before")" ] || fail "good checkpoints before: $(echo $before), after: $(echo $after)" ;;
+        *) [ -z "$(comm -23 <(sort <<<"$before") <(sort <<<"$after"))" ] || fail "good checkpoints before: $(echo $before), after: $(echo $after)" ;;
+      esac
+    fi
+    before=$after
+  done
+  pass; [ "$kills" -eq "$wanted" ] || fail "only $kills of $wanted kills hit a running process"
+  expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=killed training.try_resume_from_last_checkpoint=true "$@"
+  expect_same "$name/model.safetensors" killed/model.safetensors
+  expect_no_leftovers killed
+  metric "$name/metrics_rank0000.jsonl" loss >reference.txt
+  metric killed/metrics_rank0000.jsonl loss >killed.txt
+  expect_same reference.txt killed.txt
+  metric killed/metrics_rank0000.jsonl step | sort | uniq -d >twice.txt
+  # The closing summary shares the last step with its training line; no training line comes twice (compared above).
+  pass; [ "$(grep -cvx 60 twice.txt || true)" -eq 0 ] || fail "steps that the metrics file has twice: $(tr '\n' ' ' <twice.txt)"
+}
+
+kill_series every_fifth 8 training.save_steps=5
+# A save at every step: most of the time is spent writing, so kills hit half-written checkpoints and rotations.
+kill_series every_step 6 training.save_steps=1 training.save_total_limit=2 training.dataloader_num_workers=2 training.max_steps=60
+
+report_and_exit
