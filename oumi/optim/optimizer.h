@@ -35,7 +35,7 @@ struct OptimizerOptions {
   //   rmsprop: momentum, alpha, eps, centered
   //   adafactor: eps1, eps2, clip_threshold, decay_rate, beta1, scale_parameter, relative_step, warmup_init
   // weight_decay is the groups' and refused here.
-  std::string optim_args;
+  std::string optim_args{};
 };
 
 using OptimizerFactory =

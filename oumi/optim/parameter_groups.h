@@ -24,21 +24,21 @@ struct ParameterGroup {
   std::string name;  // "decay", "no_decay", or one of these and the overrides that formed the group
   NamedParameters parameters;
   double weight_decay = 0.0;
-  std::optional<double> learning_rate;  // absent: the optimizer's
+  std::optional<double> learning_rate{};  // absent: the optimizer's
 };
 
 // Changes settings of the parameters whose dotted name matches `pattern` (ECMAScript regular expression, found anywhere
 // in the name, case-sensitive). A parameter follows the first override that matches it.
 struct GroupOverride {
   std::string pattern;
-  std::optional<double> learning_rate;
-  std::optional<double> weight_decay;  // applies to no-decay parameters too: it was asked for by name
+  std::optional<double> learning_rate{};
+  std::optional<double> weight_decay{};  // applies to no-decay parameters too: it was asked for by name
   bool freeze = false;                 // clears requires_grad
 };
 
 struct ParameterGroupOptions {
   double weight_decay = 0.0;
-  std::vector<GroupOverride> overrides;
+  std::vector<GroupOverride> overrides{};
 };
 
 // Every parameter once, in the order of registration; a tied parameter under its first name (LibTorch lists it twice).
