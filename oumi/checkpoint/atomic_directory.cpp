@@ -38,6 +38,12 @@ void remove_tree(const fs::path& path) {
   }
 }
 
+// For what nobody needs any more: what cannot be removed now, clean_stale_checkpoints removes later.
+void remove_left_over(const fs::path& path) {
+  std::error_code ignored;
+  fs::remove_all(path, ignored);
+}
+
 }  // namespace
 
 fs::path sibling_folder(const fs::path& path, FolderState state) {
@@ -73,8 +79,14 @@ void publish_directory(const fs::path& temporary, const fs::path& path) {
     return;
   }
   if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) == 0) {
-    fsync_path(parent);
-    remove_tree(temporary);  // now the older one
+    try {
+      fsync_path(parent);
+    } catch (...) {
+      // Unknown to be on the disk: the older one stays what counts.
+      ::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE);
+      throw;
+    }
+    remove_left_over(temporary);  // now the older one
     return;
   }
   if (errno != ENOSYS && errno != EINVAL && errno != ENOTSUP) throw_file_error(path, "cannot be replaced");
@@ -89,7 +101,7 @@ void publish_directory(const fs::path& temporary, const fs::path& path) {
     throw;
   }
   fsync_path(parent);
-  remove_tree(aside);
+  remove_left_over(aside);
 }
 
 void remove_directory(const fs::path& path) {

@@ -27,7 +27,8 @@ TEST(ClipGrad, EqualsPyTorch) {
     const double tolerance = dtype == at::kDouble ? 1e-14 : dtype == at::kFloat ? 2e-7 : 8e-3;
     std::vector<Tensor> parameters = {at::zeros({2}).requires_grad_(true)};  // without a gradient
     for (std::size_t i = 0; i < all.at("shapes").size(); ++i) {
-      parameters.push_back(with_gradient(tensor_of(all.at("values")[i], all.at("shapes")[i].get<std::vector<std::int64_t>>(), dtype, 1.0 / 64)));
+      parameters.push_back(
+          with_gradient(tensor_of(all.at("values")[i], all.at("shapes")[i].get<std::vector<std::int64_t>>(), dtype, 1.0 / 64)));
     }
     const Tensor norm = clip_grad_norm(parameters, entry.at("max_norm"));
     EXPECT_EQ(norm.scalar_type(), dtype == at::kDouble ? at::kDouble : at::kFloat);
@@ -95,10 +96,17 @@ TEST(Ema, StateIsRestoredStrictly) {
   average.load_state_dict({{"p", at::full({2}, 7.0)}});
   EXPECT_EQ(average.state_dict().at("p")[0].item<double>(), 7.0);
   EXPECT_THAT(user_error([&] { average.load_state_dict({}); }), HasSubstr("[moving average 'p'] expected a tensor, got none"));
-  EXPECT_THAT(user_error([&] { average.load_state_dict({{"p", at::ones({3})}}); }), HasSubstr("expected [2] Float, got [3] Float"));
-  EXPECT_THAT(user_error([&] { average.load_state_dict({{"p", at::ones({2})}, {"q", at::ones({2})}}); }), HasSubstr("[moving average 'q']"));
+  EXPECT_THAT(user_error([&] {
+                average.load_state_dict({{"p", at::ones({3})}});
+              }),
+              HasSubstr("expected [2] Float, got [3] Float"));
+  EXPECT_THAT(user_error([&] {
+                average.load_state_dict({{"p", at::ones({2})}, {"q", at::ones({2})}});
+              }),
+              HasSubstr("[moving average 'q']"));
   EXPECT_EQ(average.state_dict().at("p")[0].item<double>(), 7.0) << "a refused state changes nothing";
-  EXPECT_THAT(user_error([&] { ExponentialMovingAverage({}, 1.0); }), HasSubstr("[ema.decay] expected a value from 0 to below 1, got 1"));
+  EXPECT_THAT(user_error([&] { ExponentialMovingAverage({}, 1.0); }),
+              HasSubstr("[ema.decay] expected a value from 0 to below 1, got 1"));
 }
 
 }  // namespace

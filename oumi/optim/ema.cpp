@@ -57,7 +57,8 @@ void ExponentialMovingAverage::load_state_dict(const StateDict& state) {
   for (const auto& [name, tensor] : state) {
     bool known = false;
     for (const auto& parameter : parameters_) known = known || parameter.first == name;
-    if (!known) throw UserError(cat("moving average '", name, "'"), "expected no such tensor: the model has no parameter of that name");
+    if (!known)
+      throw UserError(cat("moving average '", name, "'"), "expected no such tensor: the model has no parameter of that name");
   }
   for (std::size_t i = 0; i < averages_.size(); ++i) averages_[i].copy_(state.at(parameters_[i].first));
 }

@@ -26,15 +26,15 @@ bool same_layout(const Tensor& a, const Tensor& b) {
 }
 
 Tensor laid_out_like(const Tensor& model, const Tensor& tensor) {
-  return same_layout(model, tensor) && tensor.is_non_overlapping_and_dense() ? tensor : at::empty_like(model).copy_(tensor);
+  return model.defined() ? tensor : at::empty_like(model);
 }
 
 // Lists that a fused kernel can take: of one device and dtype, every tensor of a row without gaps and in one layout. The
 // kernels walk raw memory and check none of it.
 struct FusedLists {
   std::vector<Tensor> parameters, gradients, steps;
-  std::vector<std::vector<Tensor>> slots;               // by slot, then by parameter
-  std::vector<std::pair<Tensor, Tensor>> packed;         // (parameter with gaps, its packed copy)
+  std::vector<std::vector<Tensor>> slots;         // by slot, then by parameter
+  std::vector<std::pair<Tensor, Tensor>> packed;  // (parameter with gaps, its packed copy)
 
   void unpack() {
     for (auto& [parameter, copy] : packed) parameter.copy_(copy);
@@ -43,7 +43,7 @@ struct FusedLists {
 
 using FusedKey = std::tuple<c10::DeviceType, c10::DeviceIndex, at::ScalarType, bool>;
 
-// `first`: splits off the parameters whose first update this is, for kernels that treat it apart.
+// `split_first`: splits off the parameters whose first update this is, for kernels that treat it apart.
 template <class Item>  // OptimizerBase::Item, which only optimizers see
 std::map<FusedKey, FusedLists> fused_lists(const std::vector<Item>& items, const std::vector<std::string>& slot_names,
                                            bool split_first) {
@@ -56,7 +56,8 @@ std::map<FusedKey, FusedLists> fused_lists(const std::vector<Item>& items, const
                                                 ", got ", item.gradient.scalar_type()));
     }
     const c10::Device device = item.parameter.device();
-    FusedLists& list = lists[{device.type(), device.index(), item.parameter.scalar_type(), split_first && item.state->step == 1}];
+    FusedLists& list =
+        lists[{device.type(), device.index(), item.parameter.scalar_type(), split_first && item.state->step == 1}];
     Tensor parameter = item.parameter;
     if (!parameter.is_non_overlapping_and_dense()) {
       parameter = at::empty_like(item.parameter).copy_(item.parameter);

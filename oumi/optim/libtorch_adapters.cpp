@@ -14,7 +14,9 @@ namespace {
 
 template <class Options>
 Json adam_settings(const Options& options) {
-  return {{"betas", {std::get<0>(options.betas()), std::get<1>(options.betas())}}, {"eps", options.eps()}, {"amsgrad", options.amsgrad()}};
+  return {{"betas", {std::get<0>(options.betas()), std::get<1>(options.betas())}},
+          {"eps", options.eps()},
+          {"amsgrad", options.amsgrad()}};
 }
 
 template <class Options>
@@ -104,7 +106,9 @@ struct AdagradTraits {
   static constexpr const char* kKind = "adagrad";
   static constexpr bool kCountsSteps = true;
   static Json settings(const Options& options) {
-    return {{"lr_decay", options.lr_decay()}, {"eps", options.eps()}, {"initial_accumulator_value", options.initial_accumulator_value()}};
+    return {{"lr_decay", options.lr_decay()},
+            {"eps", options.eps()},
+            {"initial_accumulator_value", options.initial_accumulator_value()}};
   }
   static void load_settings(Options& options, const Json& values) {
     options.lr_decay(setting<double>(values, "lr_decay"))
@@ -126,7 +130,8 @@ struct RmspropTraits {
   static constexpr const char* kKind = "rmsprop";
   static constexpr bool kCountsSteps = true;
   static Json settings(const Options& options) {
-    return {{"alpha", options.alpha()}, {"eps", options.eps()}, {"momentum", options.momentum()}, {"centered", options.centered()}};
+    return {
+        {"alpha", options.alpha()}, {"eps", options.eps()}, {"momentum", options.momentum()}, {"centered", options.centered()}};
   }
   static void load_settings(Options& options, const Json& values) {
     options.alpha(setting<double>(values, "alpha"))
@@ -169,8 +174,9 @@ class LibtorchAdapter final : public StateAdapter {
     for (std::size_t group = 0; group < optimizer_.param_groups().size(); ++group) {
       Json own = Traits::settings(options(group));
       if (group > 0 && own != settings) {
-        throw UserError("training.optimizer", cat("parameter groups that differ in more than lr and weight_decay cannot be saved: expected ",
-                                                  settings.dump(), " in group ", group, ", got ", own.dump()));
+        throw UserError("training.optimizer",
+                        cat("parameter groups that differ in more than lr and weight_decay cannot be saved: expected ",
+                            settings.dump(), " in group ", group, ", got ", own.dump()));
       }
       settings = std::move(own);
     }

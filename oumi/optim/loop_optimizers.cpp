@@ -15,9 +15,7 @@ bool is_half(const Tensor& tensor) { return tensor.scalar_type() == at::kHalf ||
 
 Tensor widened(const Tensor& tensor) { return is_half(tensor) ? tensor.to(at::kFloat) : tensor; }
 
-Tensor root_mean_square(const Tensor& tensor) {
-  return tensor.norm(2) / std::sqrt(static_cast<double>(tensor.numel()));
-}
+Tensor root_mean_square(const Tensor& tensor) { return tensor.norm(2) / std::sqrt(static_cast<double>(tensor.numel())); }
 
 }  // namespace
 
@@ -25,7 +23,8 @@ Rmsprop::Rmsprop(const std::vector<ParameterGroup>& groups, double learning_rate
     : OptimizerBase(groups, learning_rate), settings_(settings) {}
 
 Json Rmsprop::hyperparameters() const {
-  return {{"alpha", settings_.alpha}, {"eps", settings_.eps}, {"momentum", settings_.momentum}, {"centered", settings_.centered}};
+  return {
+      {"alpha", settings_.alpha}, {"eps", settings_.eps}, {"momentum", settings_.momentum}, {"centered", settings_.centered}};
 }
 
 void Rmsprop::load_hyperparameters(const Json& values) {
@@ -69,12 +68,9 @@ Adafactor::Adafactor(const std::vector<ParameterGroup>& groups, double learning_
     : OptimizerBase(groups, learning_rate), settings_(settings) {}
 
 Json Adafactor::hyperparameters() const {
-  return {{"eps", {settings_.eps1, settings_.eps2}},
-          {"clip_threshold", settings_.clip_threshold},
-          {"decay_rate", settings_.decay_rate},
-          {"beta1", settings_.beta1 ? Json(*settings_.beta1) : Json()},
-          {"scale_parameter", settings_.scale_parameter},
-          {"relative_step", settings_.relative_step},
+  return {{"eps", {settings_.eps1, settings_.eps2}},      {"clip_threshold", settings_.clip_threshold},
+          {"decay_rate", settings_.decay_rate},           {"beta1", settings_.beta1 ? Json(*settings_.beta1) : Json()},
+          {"scale_parameter", settings_.scale_parameter}, {"relative_step", settings_.relative_step},
           {"warmup_init", settings_.warmup_init}};
 }
 
@@ -82,7 +78,8 @@ void Adafactor::load_hyperparameters(const Json& values) {
   AdafactorSettings loaded;
   const auto eps = values.find("eps");
   if (eps == values.end() || !eps->is_array() || eps->size() != 2 || !(*eps)[0].is_number() || !(*eps)[1].is_number()) {
-    throw UserError("optimizer state", cat("setting 'eps': expected two numbers, got ", eps == values.end() ? "none" : eps->dump()));
+    throw UserError("optimizer state",
+                    cat("setting 'eps': expected two numbers, got ", eps == values.end() ? "none" : eps->dump()));
   }
   loaded.eps1 = (*eps)[0].get<double>();
   loaded.eps2 = (*eps)[1].get<double>();
@@ -98,7 +95,8 @@ void Adafactor::load_hyperparameters(const Json& values) {
 }
 
 TensorDict Adafactor::make_slots(const Tensor& parameter) const {
-  const auto options = parameter.options().dtype(is_half(parameter) ? at::kFloat : parameter.scalar_type()).requires_grad(false);
+  const auto options =
+      parameter.options().dtype(is_half(parameter) ? at::kFloat : parameter.scalar_type()).requires_grad(false);
   TensorDict slots;
   if (settings_.beta1) slots.set("exp_avg", at::zeros_like(parameter, options));
   if (parameter.dim() >= 2) {

@@ -134,8 +134,7 @@ Shape shape_of(const Kwargs& kwargs, const std::string& name, const std::string&
 LrCurve warmup_stable_decay(const ScheduleOptions& options, const Kwargs& kwargs) {
   const std::int64_t warmup = options.warmup_steps;
   const std::int64_t decay = kwargs.require<std::int64_t>("num_decay_steps");
-  const std::int64_t stable =
-      optional<std::int64_t>(kwargs, "num_stable_steps").value_or(options.total_steps - warmup - decay);
+  const std::int64_t stable = optional<std::int64_t>(kwargs, "num_stable_steps").value_or(options.total_steps - warmup - decay);
   const Shape rise = shape_of(kwargs, "warmup_type", "linear");
   const Shape fall = shape_of(kwargs, "decay_type", "cosine");
   const double minimum = kwargs.get<double>("min_lr_ratio", 0.0);
@@ -183,13 +182,18 @@ LrCurve curve_named(const std::string& name, const ScheduleOptions& options, con
 }  // namespace
 
 const std::vector<std::string>& schedule_names() {
-  static const std::vector<std::string> names = {
-      "linear",       "cosine",
-      "polynomial",   "cosine_with_restarts",
-      "constant",     "constant_with_warmup",
-      "inverse_sqrt", "reduce_lr_on_plateau",
-      "greedy",       "cosine_with_min_lr",
-      "warmup_stable_decay", "cosine_warmup_with_min_lr"};
+  static const std::vector<std::string> names = {"linear",
+                                                 "cosine",
+                                                 "polynomial",
+                                                 "cosine_with_restarts",
+                                                 "constant",
+                                                 "constant_with_warmup",
+                                                 "inverse_sqrt",
+                                                 "reduce_lr_on_plateau",
+                                                 "greedy",
+                                                 "cosine_with_min_lr",
+                                                 "warmup_stable_decay",
+                                                 "cosine_warmup_with_min_lr"};
   return names;
 }
 

@@ -12,10 +12,10 @@
 namespace oumi {
 
 struct ScheduleOptions {
-  std::string type = "linear";      // case-insensitive
-  std::int64_t warmup_steps = 0;    // resolve_warmup_steps gives it from Hugging Face's number-or-ratio
-  std::int64_t total_steps = 0;     // updates of the whole run
-  Json kwargs = Json::object();     // lr_scheduler_kwargs
+  std::string type = "linear";    // case-insensitive
+  std::int64_t warmup_steps = 0;  // resolve_warmup_steps gives it from Hugging Face's number-or-ratio
+  std::int64_t total_steps = 0;   // updates of the whole run
+  Json kwargs = Json::object();   // lr_scheduler_kwargs
 };
 
 // step (from 0) -> factor on the base learning rate.

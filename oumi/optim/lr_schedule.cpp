@@ -16,7 +16,7 @@ std::vector<double> group_rates(const torch::optim::Optimizer& optimizer) {
 
 Json as_json(const std::vector<double>& values) {
   Json list = Json::array();
-  for (const double value : values) list.push_back(json_number(value));
+  for (const double value : values) list.push_back(number_to_json(value));
   return list;
 }
 
@@ -51,7 +51,8 @@ LrScheduler::LrScheduler(torch::optim::Optimizer& optimizer, ScheduleOptions opt
 void LrScheduler::set_rates(const std::vector<double>& rates) {
   auto& groups = optimizer_.param_groups();
   if (groups.size() != rates.size()) {
-    throw InternalError(cat("the optimizer has ", groups.size(), " parameter groups, its schedule was made for ", rates.size()));
+    throw InternalError(
+        cat("the optimizer has ", groups.size(), " parameter groups, its schedule was made for ", rates.size()));
   }
   for (std::size_t group = 0; group < rates.size(); ++group) groups[group].options().set_lr(rates[group]);
 }

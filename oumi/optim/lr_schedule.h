@@ -50,7 +50,7 @@ class LrScheduler {
   ScheduleOptions options_;
   std::vector<double> base_lrs_;
   std::int64_t last_epoch_ = 0;
-  LrCurve curve_;                                   // empty for schedules of a metric
+  LrCurve curve_;                                    // empty for schedules of a metric
   std::unique_ptr<MetricSchedule> metric_schedule_;  // null for schedules of the step
 };
 

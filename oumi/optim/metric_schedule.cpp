@@ -49,7 +49,7 @@ std::string word(const Json& state, const std::string& name) {
 
 Json json_numbers(const std::vector<double>& values) {
   Json list = Json::array();
-  for (const double value : values) list.push_back(json_number(value));
+  for (const double value : values) list.push_back(number_to_json(value));
   return list;
 }
 
@@ -163,11 +163,11 @@ class ReduceOnPlateau final : public MetricSchedule {
     state["cooldown"] = cooldown_;
     state["eps"] = eps_;
     state["last_epoch"] = last_epoch_;
-    state["mode_worse"] = json_number(comparison_.worst());
+    state["mode_worse"] = number_to_json(comparison_.worst());
     state["mode"] = comparison_.mode;
     state["threshold"] = comparison_.threshold;
     state["threshold_mode"] = comparison_.threshold_mode;
-    state["best"] = json_number(best_);
+    state["best"] = number_to_json(best_);
     state["cooldown_counter"] = cooldown_counter_;
     state["num_bad_epochs"] = bad_epochs_;
     return state;
@@ -269,7 +269,7 @@ class Greedy final : public MetricSchedule {
     state["mode"] = comparison_.mode;
     state["threshold"] = comparison_.threshold;
     state["threshold_mode"] = comparison_.threshold_mode;
-    state["best"] = json_number(best_);
+    state["best"] = number_to_json(best_);
     state["num_bad_epochs"] = bad_epochs_;
     state["num_good_epochs"] = good_epochs_;
     state["eps"] = eps_;
@@ -283,7 +283,7 @@ class Greedy final : public MetricSchedule {
       Json average;
       average["window_size"] = window_size_;
       average["values"] = json_numbers(std::vector<double>(window_.begin(), window_.end()));
-      average["sum"] = json_number(window_sum_);
+      average["sum"] = number_to_json(window_sum_);
       state["_streaming_avg"] = average;
     }
     return state;
@@ -388,7 +388,7 @@ std::unique_ptr<MetricSchedule> make_metric_schedule(const std::string& name, co
   return schedule;
 }
 
-Json json_number(double value) {
+Json number_to_json(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   return value;
@@ -399,7 +399,8 @@ double number_from_json(const Json& value, const std::string& field) {
   if (value == "inf") return kInfinity;
   if (value == "-inf") return -kInfinity;
   if (value == "nan") return std::numeric_limits<double>::quiet_NaN();
-  throw UserError("scheduler state", cat("field '", field, "': expected float, got ", json_type_name(value), " ", value.dump()));
+  throw UserError("scheduler state",
+                  cat("field '", field, "': expected float, got ", json_type_name(value), " ", value.dump()));
 }
 
 }  // namespace oumi

@@ -26,7 +26,7 @@ std::unique_ptr<MetricSchedule> make_metric_schedule(const std::string& name, co
                                                      const std::vector<double>& rates);
 
 // A double as JSON can hold it, and back.
-Json json_number(double value);
+Json number_to_json(double value);
 double number_from_json(const Json& value, const std::string& field);
 
 }  // namespace oumi

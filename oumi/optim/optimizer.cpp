@@ -19,14 +19,38 @@ const char* const kArgs = "training.optim_args";
 
 // Names that Hugging Face or Oumi takes and that have no counterpart here.
 constexpr std::array kUnsupported = {
-    "adamw_torch_xla",       "adamw_torch_npu_fused", "adamw_anyprecision",     "adamw_torch_4bit",
-    "adamw_torch_8bit",      "ademamix",              "adamw_bnb_8bit",         "adamw_8bit",
-    "ademamix_8bit",         "lion_8bit",             "paged_adamw_8bit",       "paged_ademamix_32bit",
-    "paged_ademamix_8bit",   "paged_lion_8bit",       "rmsprop_bnb",            "rmsprop_bnb_8bit",
-    "rmsprop_bnb_32bit",     "galore_adamw",          "galore_adamw_8bit",      "galore_adafactor",
-    "galore_adamw_layerwise", "galore_adamw_8bit_layerwise", "galore_adafactor_layerwise", "lomo",
-    "adalomo",               "grokadamw",             "schedule_free_radam",    "schedule_free_adamw",
-    "schedule_free_sgd",     "apollo_adamw",          "apollo_adamw_layerwise", "stable_adamw",
+    "adamw_torch_xla",
+    "adamw_torch_npu_fused",
+    "adamw_anyprecision",
+    "adamw_torch_4bit",
+    "adamw_torch_8bit",
+    "ademamix",
+    "adamw_bnb_8bit",
+    "adamw_8bit",
+    "ademamix_8bit",
+    "lion_8bit",
+    "paged_adamw_8bit",
+    "paged_ademamix_32bit",
+    "paged_ademamix_8bit",
+    "paged_lion_8bit",
+    "rmsprop_bnb",
+    "rmsprop_bnb_8bit",
+    "rmsprop_bnb_32bit",
+    "galore_adamw",
+    "galore_adamw_8bit",
+    "galore_adafactor",
+    "galore_adamw_layerwise",
+    "galore_adamw_8bit_layerwise",
+    "galore_adafactor_layerwise",
+    "lomo",
+    "adalomo",
+    "grokadamw",
+    "schedule_free_radam",
+    "schedule_free_adamw",
+    "schedule_free_sgd",
+    "apollo_adamw",
+    "apollo_adamw_layerwise",
+    "stable_adamw",
 };
 
 // "1e-3" -> 0.001, "True" -> true, "none" -> null, anything else stays text. A value is a JSON scalar or a Python one.
@@ -67,8 +91,8 @@ Kwargs parse_args(const std::string& text) {
 double checked(const Kwargs& args, const std::string& name, double fallback, double least, double below) {
   const double value = args.get<double>(name, fallback);
   if (value >= least && value < below) return value;
-  throw UserError(cat(kArgs, ".", name), cat("expected a value from ", least, std::isinf(below) ? "" : cat(" to below ", below),
-                                             ", got ", value));
+  throw UserError(cat(kArgs, ".", name),
+                  cat("expected a value from ", least, std::isinf(below) ? "" : cat(" to below ", below), ", got ", value));
 }
 
 double not_negative(const Kwargs& args, const std::string& name, double fallback) {
@@ -102,8 +126,8 @@ OptimizerPtr make_sgd(const OptimizerOptions& options, const Groups& groups) {
                              .nesterov = flag(args, "nesterov", false)};
   args.check_all_read();
   if (settings.nesterov && (settings.momentum <= 0 || settings.dampening != 0)) {
-    throw UserError(cat(kArgs, ".nesterov"), cat("expected a momentum and no dampening with it, got momentum ", settings.momentum,
-                                                 " and dampening ", settings.dampening));
+    throw UserError(cat(kArgs, ".nesterov"), cat("expected a momentum and no dampening with it, got momentum ",
+                                                 settings.momentum, " and dampening ", settings.dampening));
   }
   return std::make_unique<Sgd>(groups, options.learning_rate, settings);
 }
@@ -148,7 +172,8 @@ OptimizerPtr make_adafactor(const OptimizerOptions& options, const Groups& group
 
 OptimizerPtr make_lion(const OptimizerOptions& options, const Groups& groups) {
   const Kwargs args = parse_args(options.optim_args);
-  const LionSettings settings{.beta1 = beta(args, "beta1", options.adam_beta1), .beta2 = beta(args, "beta2", options.adam_beta2)};
+  const LionSettings settings{.beta1 = beta(args, "beta1", options.adam_beta1),
+                              .beta2 = beta(args, "beta2", options.adam_beta2)};
   args.check_all_read();
   return std::make_unique<Lion>(groups, options.learning_rate, settings);
 }
@@ -187,7 +212,8 @@ void check_options(const OptimizerOptions& options) {
 
 }  // namespace
 
-std::unique_ptr<torch::optim::Optimizer> make_optimizer(const OptimizerOptions& options, const std::vector<ParameterGroup>& groups) {
+std::unique_ptr<torch::optim::Optimizer> make_optimizer(const OptimizerOptions& options,
+                                                        const std::vector<ParameterGroup>& groups) {
   check_options(options);
   const OptimizerFactory* factory = registry().find(options.name);
   if (factory == nullptr) {

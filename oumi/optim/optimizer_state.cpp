@@ -79,7 +79,8 @@ OptimizerState optimizer_state(const torch::optim::Optimizer& optimizer, const s
   return state;
 }
 
-void load_optimizer_state(torch::optim::Optimizer& optimizer, const std::vector<std::string>& names, const OptimizerState& state) {
+void load_optimizer_state(torch::optim::Optimizer& optimizer, const std::vector<std::string>& names,
+                          const OptimizerState& state) {
   StateAccess access(optimizer);
   check_name_count(access, names);
   const Json& kind = field(state.scalars, "optimizer");
@@ -96,12 +97,15 @@ void load_optimizer_state(torch::optim::Optimizer& optimizer, const std::vector<
   std::size_t begin = 0;
   for (std::size_t group = 0; group < group_count; ++group) {
     const std::size_t size = optimizer.param_groups()[group].params().size();
-    check_group(groups[group], group, {names.begin() + static_cast<std::ptrdiff_t>(begin), names.begin() + static_cast<std::ptrdiff_t>(begin + size)});
+    check_group(
+        groups[group], group,
+        {names.begin() + static_cast<std::ptrdiff_t>(begin), names.begin() + static_cast<std::ptrdiff_t>(begin + size)});
     begin += size;
     const Json& rate = field(groups[group], "lr");
     const Json& decay = field(groups[group], "weight_decay");
     if (!rate.is_number() || !decay.is_number()) {
-      throw UserError(cat(kWhere, ": parameter group ", group), cat("expected numbers for lr and weight_decay, got ", rate.dump(), " and ", decay.dump()));
+      throw UserError(cat(kWhere, ": parameter group ", group),
+                      cat("expected numbers for lr and weight_decay, got ", rate.dump(), " and ", decay.dump()));
     }
     plan.groups.push_back({rate.get<double>(), decay.get<double>()});
   }

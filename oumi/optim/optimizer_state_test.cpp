@@ -99,7 +99,8 @@ TEST(OptimizerState, LibTorchsOptimizersResumeBitExactly) {
 
 TEST(OptimizerState, UnknownOptimizersAreRefused) {
   torch::optim::LBFGS optimizer({at::ones({1}).requires_grad_(true)});
-  EXPECT_THAT(user_error([&] { optimizer_state(optimizer, {"p"}); }), HasSubstr("saving and loading the state of LBFGS is not supported"));
+  EXPECT_THAT(user_error([&] { optimizer_state(optimizer, {"p"}); }),
+              HasSubstr("saving and loading the state of LBFGS is not supported"));
 }
 
 TEST(OptimizerState, NamesAreOrderedAndUntouchedParametersAbsent) {
@@ -131,19 +132,37 @@ TEST(OptimizerState, LoadingIsStrictAndChangesNothingWhenRefused) {
     for (const auto& [name, tensor] : now.tensors) EXPECT_TRUE(tensor.equal(good.tensors.at(name))) << message << name;
     return message;
   };
-  EXPECT_THAT(refused([](auto& s) { s.tensors.erase("p2.exp_avg"); }), HasSubstr("[optimizer state: p2.exp_avg] expected a tensor, got none"));
-  EXPECT_THAT(refused([](auto& s) { s.tensors.set("p2.foo", at::ones({1})); }), HasSubstr("[optimizer state: p2.foo] expected no such tensor, got one"));
-  EXPECT_THAT(refused([](auto& s) { s.tensors.set("p3.exp_avg", at::ones({4, 3})); }), HasSubstr("[optimizer state: p3.exp_avg] shape: expected [3, 4], got [4, 3]"));
-  EXPECT_THAT(refused([](auto& s) { s.tensors.set("p3.exp_avg", at::ones({3, 4}, at::kDouble)); }), HasSubstr("dtype: expected Float, got Double"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["p3"]["tensors"] = {"exp_avg"}; }), HasSubstr("[optimizer state: p3.exp_avg_sq]"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["p3"]["step"] = -1; }), HasSubstr("[optimizer state: p3] expected a step count"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["q"] = {{"step", 1}, {"tensors", Json::array()}}; }), HasSubstr("[optimizer state: q]"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["optimizer"] = "sgd"; }), HasSubstr("expected that of 'adamw', got that of \"sgd\""));
+  EXPECT_THAT(refused([](auto& s) { s.tensors.erase("p2.exp_avg"); }),
+              HasSubstr("[optimizer state: p2.exp_avg] expected a tensor, got none"));
+  EXPECT_THAT(refused([](auto& s) { s.tensors.set("p2.foo", at::ones({1})); }),
+              HasSubstr("[optimizer state: p2.foo] expected no such tensor, got one"));
+  EXPECT_THAT(refused([](auto& s) {
+                s.tensors.set("p3.exp_avg", at::ones({4, 3}));
+              }),
+              HasSubstr("[optimizer state: p3.exp_avg] shape: expected [3, 4], got [4, 3]"));
+  EXPECT_THAT(refused([](auto& s) {
+                s.tensors.set("p3.exp_avg", at::ones({3, 4}, at::kDouble));
+              }),
+              HasSubstr("dtype: expected Float, got Double"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["p3"]["tensors"] = {"exp_avg"}; }),
+              HasSubstr("[optimizer state: p3.exp_avg_sq]"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["p3"]["step"] = -1; }),
+              HasSubstr("[optimizer state: p3] expected a step count"));
+  EXPECT_THAT(refused([](auto& s) {
+                s.scalars["state"]["q"] = {{"step", 1}, {"tensors", Json::array()}};
+              }),
+              HasSubstr("[optimizer state: q]"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["optimizer"] = "sgd"; }),
+              HasSubstr("expected that of 'adamw', got that of \"sgd\""));
   EXPECT_THAT(refused([](auto& s) { s.scalars["groups"].erase(1); }), HasSubstr("expected 2 parameter groups, got 1"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["groups"][0]["params"][0] = "q"; }), HasSubstr("parameter 'p0' of the model is missing"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["groups"][1]["lr"] = "x"; }), HasSubstr("expected numbers for lr and weight_decay"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["hyperparameters"].erase("eps"); }), HasSubstr("setting 'eps': expected float, got none"));
-  EXPECT_THAT(refused([](auto& s) { s.scalars["hyperparameters"]["amsgrad"] = true; }), HasSubstr("max_exp_avg_sq] expected a tensor, got none"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["groups"][0]["params"][0] = "q"; }),
+              HasSubstr("parameter 'p0' of the model is missing"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["groups"][1]["lr"] = "x"; }),
+              HasSubstr("expected numbers for lr and weight_decay"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["hyperparameters"].erase("eps"); }),
+              HasSubstr("setting 'eps': expected float, got none"));
+  EXPECT_THAT(refused([](auto& s) { s.scalars["hyperparameters"]["amsgrad"] = true; }),
+              HasSubstr("max_exp_avg_sq] expected a tensor, got none"));
   EXPECT_THAT(refused([](auto& s) { s.scalars.erase("state"); }), HasSubstr("field 'state': expected a value, got none"));
   EXPECT_THAT(refused([](auto& s) { s.scalars = Json(); }), HasSubstr("field 'optimizer'"));
 }
@@ -174,7 +193,8 @@ c10::IValue python_value(const Json& value) {
 // optimizer.state_dict() of Python, its indices ints again.
 c10::IValue python_state(const Json& saved) {
   c10::impl::GenericDict state(c10::IntType::get(), c10::AnyType::get());
-  for (const auto& [key, element] : saved.at("state").items()) state.insert(static_cast<std::int64_t>(std::stoll(key)), python_value(element));
+  for (const auto& [key, element] : saved.at("state").items())
+    state.insert(static_cast<std::int64_t>(std::stoll(key)), python_value(element));
   c10::impl::GenericDict result(c10::StringType::get(), c10::AnyType::get());
   result.insert("state", state);
   result.insert("param_groups", python_value(saved.at("param_groups")));
@@ -188,7 +208,8 @@ TEST(TorchState, PyTorchsStateContinuesHere) {
     const auto optimizer = run.make();
     run.set_values(info.at("parameters_after_10"));
     load_torch_optimizer_state(*optimizer, parameter_names(run.groups), python_state(info.at("state_after_10")));
-    EXPECT_EQ(optimizer->param_groups()[0].options().get_lr(), info.at("state_after_10").at("param_groups")[0].at("lr").get<double>());
+    EXPECT_EQ(optimizer->param_groups()[0].options().get_lr(),
+              info.at("state_after_10").at("param_groups")[0].at("lr").get<double>());
     run.train(*optimizer, 10, 20);
     for (std::size_t i = 0; i < run.parameters.size(); ++i) {
       expect_close(run.parameters[i], info.at("after").at("20")[i], 2e-6, cat(label, " p", i));
@@ -260,14 +281,19 @@ TEST(TorchState, DamagedFilesAreRefused) {
     return user_error([&] { load_torch_optimizer_state(*optimizer, parameter_names(run.groups), python_state(saved)); });
   };
   EXPECT_EQ(refused([](Json&) {}), "no UserError");
-  EXPECT_THAT(refused([](Json& s) { s["state"]["0"].erase("exp_avg"); }), HasSubstr("[optimizer state: p0.exp_avg] expected a tensor, got none"));
-  EXPECT_THAT(refused([](Json& s) { s["state"]["0"].erase("step"); }), HasSubstr("[optimizer.pt: p0] 'step': expected a value, got none"));
+  EXPECT_THAT(refused([](Json& s) { s["state"]["0"].erase("exp_avg"); }),
+              HasSubstr("[optimizer state: p0.exp_avg] expected a tensor, got none"));
+  EXPECT_THAT(refused([](Json& s) { s["state"]["0"].erase("step"); }),
+              HasSubstr("[optimizer.pt: p0] 'step': expected a value, got none"));
   EXPECT_THAT(refused([](Json& s) { s["state"]["99"] = s["state"]["0"]; }), HasSubstr("state of parameter 99"));
   EXPECT_THAT(refused([](Json& s) { s["param_groups"].erase(0); }), HasSubstr("expected 2 parameter groups, got 1"));
-  EXPECT_THAT(refused([](Json& s) { s["param_groups"][0]["params"].erase(0); }), HasSubstr("expected the 4 parameters that the model has in this group, got 3"));
-  EXPECT_THAT(refused([](Json& s) { s["param_groups"][0]["params"][1] = 0; }), HasSubstr("parameter 0: expected it once, got it twice"));
+  EXPECT_THAT(refused([](Json& s) { s["param_groups"][0]["params"].erase(0); }),
+              HasSubstr("expected the 4 parameters that the model has in this group, got 3"));
+  EXPECT_THAT(refused([](Json& s) { s["param_groups"][0]["params"][1] = 0; }),
+              HasSubstr("parameter 0: expected it once, got it twice"));
   EXPECT_THAT(refused([](Json& s) { s["param_groups"][0]["lr"] = "x"; }), HasSubstr("'lr': expected float, got String"));
-  EXPECT_THAT(refused([](Json& s) { s["param_groups"][1]["eps"] = 1.0; }), HasSubstr("parameter group 1] expected the settings of group 0"));
+  EXPECT_THAT(refused([](Json& s) { s["param_groups"][1]["eps"] = 1.0; }),
+              HasSubstr("parameter group 1] expected the settings of group 0"));
   EXPECT_THAT(user_error([&] { load_torch_optimizer_state(*optimizer, parameter_names(run.groups), c10::IValue(3)); }),
               HasSubstr("expected a dict, got Int"));
 }
@@ -293,7 +319,8 @@ TEST(TorchState, LambdaSchedulerHasPyTorchsFields) {
   const LrScheduler scheduler(*optimizer, {.type = "cosine", .warmup_steps = 2, .total_steps = 20});
   std::vector<std::string> keys;
   for (const auto& entry : to_torch_scheduler_state(scheduler).toGenericDict()) keys.push_back(entry.key().toStringRef());
-  EXPECT_THAT(keys, ElementsAre("base_lrs", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step", "_last_lr", "lr_lambdas"));
+  EXPECT_THAT(keys, ElementsAre("base_lrs", "last_epoch", "_step_count", "_is_initial", "_get_lr_called_within_step",
+                                "_last_lr", "lr_lambdas"));
 }
 
 }  // namespace

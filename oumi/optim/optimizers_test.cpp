@@ -73,7 +73,8 @@ TEST(Optimizers, ClosureRunsWithGradientsAndItsLossComesBack) {
 TEST(Optimizers, GroupsHaveTheirOwnLearningRate) {
   const Tensor a = at::ones({1}).requires_grad_(true);
   const Tensor b = at::ones({1}).requires_grad_(true);
-  const auto optimizer = make_optimizer({.name = "SGD", .learning_rate = 0.5}, {{"a", {{"a", a}}, 0.0, {}}, {"b", {{"b", b}}, 0.0, 0.125}});
+  const auto optimizer =
+      make_optimizer({.name = "SGD", .learning_rate = 0.5}, {{"a", {{"a", a}}, 0.0, {}}, {"b", {{"b", b}}, 0.0, 0.125}});
   EXPECT_EQ(optimizer->param_groups()[0].options().get_lr(), 0.5);
   EXPECT_EQ(optimizer->param_groups()[1].options().get_lr(), 0.125);
   EXPECT_EQ(optimizer->defaults().get_lr(), 0.5);
@@ -85,7 +86,8 @@ std::string refused(const OptimizerOptions& options) {
 }
 
 TEST(Optimizers, BadNamesAreRefused) {
-  EXPECT_THAT(refused({.name = "adamw_troch"}), HasSubstr("[training.optimizer] unknown optimizer 'adamw_troch' (did you mean 'adamw_torch'?"));
+  EXPECT_THAT(refused({.name = "adamw_troch"}),
+              HasSubstr("[training.optimizer] unknown optimizer 'adamw_troch' (did you mean 'adamw_torch'?"));
   EXPECT_THAT(refused({.name = "adamw_troch"}), HasSubstr("rmsprop"));
   EXPECT_THAT(refused({.name = "GaLore_AdamW"}), HasSubstr("[training.optimizer] optimizer 'GaLore_AdamW' is not supported"));
   EXPECT_THAT(refused({.name = "adamw_bnb_8bit"}), HasSubstr("is not supported"));
@@ -96,11 +98,13 @@ TEST(Optimizers, BadSettingsAreRefused) {
   EXPECT_THAT(refused({.learning_rate = -1}), HasSubstr("[training.learning_rate] expected a value from 0, got -1"));
   EXPECT_THAT(refused({.learning_rate = NAN}), HasSubstr("[training.learning_rate]"));
   EXPECT_THAT(refused({.adam_beta2 = 1.0}), HasSubstr("[training.adam_beta2] expected a value from 0 to below 1, got 1"));
-  EXPECT_THAT(refused({.name = "sgd", .optim_args = "momentun=0.9"}), HasSubstr("[training.optim_args.momentun] unknown key (did you mean 'momentum'?)"));
+  EXPECT_THAT(refused({.name = "sgd", .optim_args = "momentun=0.9"}),
+              HasSubstr("[training.optim_args.momentun] unknown key (did you mean 'momentum'?)"));
   EXPECT_THAT(refused({.name = "adam", .optim_args = "beta1"}), HasSubstr("expected key=value,key=value, got 'beta1'"));
   EXPECT_THAT(refused({.name = "adam", .optim_args = "beta1=0.9,"}), HasSubstr("expected key=value"));
   EXPECT_THAT(refused({.name = "adam", .optim_args = "beta1=x"}), HasSubstr("expected float, got str \"x\""));
-  EXPECT_THAT(refused({.name = "adam", .optim_args = "beta1=1.5"}), HasSubstr("[training.optim_args.beta1] expected a value from 0 to below 1, got 1.5"));
+  EXPECT_THAT(refused({.name = "adam", .optim_args = "beta1=1.5"}),
+              HasSubstr("[training.optim_args.beta1] expected a value from 0 to below 1, got 1.5"));
   EXPECT_THAT(refused({.name = "adam", .optim_args = "eps=1,eps=2"}), HasSubstr("got it twice"));
   EXPECT_THAT(refused({.name = "sgd", .optim_args = "nesterov=True"}), HasSubstr("got momentum 0"));
   EXPECT_THAT(refused({.name = "sgd", .optim_args = "weight_decay=0.1"}), HasSubstr("set training.weight_decay"));
@@ -112,7 +116,8 @@ TEST(Optimizers, SparseAndMismatchedGradientsAreRefused) {
   const Tensor parameter = at::ones({3}).requires_grad_(true);
   const auto optimizer = make_optimizer({.name = "adamw"}, {{"all", {{"p", parameter}}, 0.0, {}}});
   parameter.mutable_grad() = at::ones({3}).to_sparse();
-  EXPECT_THAT(user_error([&] { optimizer->step(); }), HasSubstr("adamw needs dense real gradients: expected strided, got sparse"));
+  EXPECT_THAT(user_error([&] { optimizer->step(); }),
+              HasSubstr("adamw needs dense real gradients: expected strided, got sparse"));
 }
 
 TEST(Optimizers, UsersCanRegisterTheirOwn) {

@@ -68,7 +68,8 @@ std::vector<CompiledOverride> compile(const std::vector<GroupOverride>& override
   std::vector<std::string> names;
   for (const auto& [name, tensor] : parameters) names.push_back(name);
   const std::string near = nearest_match(pattern, names);
-  throw UserError(cat("parameter group '", pattern, "'"), "expected a pattern that matches a parameter's name, got one that matches none",
+  throw UserError(cat("parameter group '", pattern, "'"),
+                  "expected a pattern that matches a parameter's name, got one that matches none",
                   near.empty() ? cat("the first parameter is '", names.empty() ? "" : names.front(), "'")
                                : cat("did you mean '", near, "'?"));
 }
@@ -171,8 +172,9 @@ std::vector<ParameterGroup> make_parameter_groups(torch::nn::Module& module, con
   }
   const bool nothing = std::all_of(groups.begin(), groups.end(), [](const auto& group) { return group.parameters.empty(); });
   if (nothing) {
-    throw UserError("model", parameters.empty() ? "expected parameters to train, got a model without any"
-                                                : "expected parameters to train, got only frozen ones",
+    throw UserError("model",
+                    parameters.empty() ? "expected parameters to train, got a model without any"
+                                       : "expected parameters to train, got only frozen ones",
                     parameters.empty() ? "" : "check model.freeze_layers and the parameter groups");
   }
   return groups;

@@ -33,7 +33,7 @@ struct GroupOverride {
   std::string pattern;
   std::optional<double> learning_rate{};
   std::optional<double> weight_decay{};  // applies to no-decay parameters too: it was asked for by name
-  bool freeze = false;                 // clears requires_grad
+  bool freeze = false;                   // clears requires_grad
 };
 
 struct ParameterGroupOptions {

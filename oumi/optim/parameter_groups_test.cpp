@@ -58,7 +58,8 @@ TEST(ParameterGroups, TiedParametersAppearOnceAndLayerNormsByType) {
   Model model;
   std::vector<std::string> names;
   for (const auto& [name, parameter] : unique_named_parameters(model)) names.push_back(name);
-  EXPECT_THAT(names, ElementsAre("embed", "block.fc.weight", "block.fc.bias", "block.post.weight", "block.post.bias", "final_norm.weight"));
+  EXPECT_THAT(names, ElementsAre("embed", "block.fc.weight", "block.fc.bias", "block.post.weight", "block.post.bias",
+                                 "final_norm.weight"));
   EXPECT_THAT(decay_parameter_names(model), ElementsAre("embed", "block.fc.weight"));
 }
 
@@ -101,9 +102,11 @@ TEST(ParameterGroups, OverridesSplitAndTheFirstMatchCounts) {
 
 TEST(ParameterGroups, BadOverridesAreRefused) {
   EXPECT_THAT(refused({.overrides = {{.pattern = "blok.fc.weight"}}}),
-              HasSubstr("[parameter group 'blok.fc.weight'] expected a pattern that matches a parameter's name, got one that matches none (did you mean 'block.fc.weight'?)"));
+              HasSubstr("[parameter group 'blok.fc.weight'] expected a pattern that matches a parameter's name, got one that "
+                        "matches none (did you mean 'block.fc.weight'?)"));
   EXPECT_THAT(refused({.overrides = {{.pattern = "("}}}), HasSubstr("[parameter group '('] expected a regular expression"));
-  EXPECT_THAT(refused({.overrides = {{.pattern = "fc", .learning_rate = -1.0}}}), HasSubstr("learning_rate: expected 0 or more, got -1"));
+  EXPECT_THAT(refused({.overrides = {{.pattern = "fc", .learning_rate = -1.0}}}),
+              HasSubstr("learning_rate: expected 0 or more, got -1"));
   EXPECT_THAT(refused({.weight_decay = -0.1}), HasSubstr("[training.weight_decay] expected 0 or more, got -0.1"));
   EXPECT_THAT(refused({.overrides = {{.pattern = "", .freeze = true}}}), HasSubstr("got only frozen ones"));
   torch::nn::Module empty;
@@ -119,8 +122,11 @@ TEST(FreezeLayers, ByModuleAndByParameter) {
 
 TEST(FreezeLayers, UnknownNamesAreRefusedBeforeAnythingIsFrozen) {
   Model model;
-  EXPECT_THAT(user_error([&] { freeze_layers(model, {"block", "blokc.fc"}); }),
-              HasSubstr("[model.freeze_layers] expected the name of a module or parameter, got 'blokc.fc' (did you mean 'block.fc'?)"));
+  EXPECT_THAT(
+      user_error([&] {
+        freeze_layers(model, {"block", "blokc.fc"});
+      }),
+      HasSubstr("[model.freeze_layers] expected the name of a module or parameter, got 'blokc.fc' (did you mean 'block.fc'?)"));
   EXPECT_THAT(user_error([&] { freeze_layers(model, {""}); }), HasSubstr("got ''"));
   for (const Tensor& parameter : model.parameters()) EXPECT_TRUE(parameter.requires_grad());
 }

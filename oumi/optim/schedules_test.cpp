@@ -33,7 +33,9 @@ TEST(Schedules, CurvesEqualTransformers) {
   const auto rates = all.at("rates").get<std::vector<double>>();
   ASSERT_GT(all.at("cases").size(), 100u);
   for (const Json& entry : all.at("cases")) {
-    const ScheduleOptions options{.type = entry.at("type"), .warmup_steps = entry.at("warmup"), .total_steps = entry.at("total"),
+    const ScheduleOptions options{.type = entry.at("type"),
+                                  .warmup_steps = entry.at("warmup"),
+                                  .total_steps = entry.at("total"),
                                   .kwargs = entry.at("kwargs")};
     const auto optimizer = optimizer_with(rates);
     LrScheduler scheduler(*optimizer, options);
@@ -148,7 +150,8 @@ std::string refused(const std::string& type, const Json& kwargs, std::int64_t wa
 
 TEST(Schedules, BadOptionsAreRefused) {
   const Json none = Json::object();
-  EXPECT_THAT(refused("cosin", none), HasSubstr("[training.lr_scheduler_type] unknown schedule 'cosin' (did you mean 'cosine'?)"));
+  EXPECT_THAT(refused("cosin", none),
+              HasSubstr("[training.lr_scheduler_type] unknown schedule 'cosin' (did you mean 'cosine'?)"));
   EXPECT_THAT(refused("linear", none, -1), HasSubstr("[training.warmup_steps] expected 0 or more, got -1"));
   EXPECT_THAT(refused("linear", {{"num_cycles", 2}}), HasSubstr("[training.lr_scheduler_kwargs.num_cycles] unknown key"));
   EXPECT_THAT(refused("cosine", {{"num_cycle", 2}}), HasSubstr("did you mean 'num_cycles'?"));
@@ -161,7 +164,8 @@ TEST(Schedules, BadOptionsAreRefused) {
               HasSubstr("decay_type] expected linear, cosine or 1-sqrt, got 'sqrt'"));
   EXPECT_THAT(refused("reduce_lr_on_plateau", {{"factor", 1.0}}), HasSubstr("factor] expected a value between 0 and 1, got 1"));
   EXPECT_THAT(refused("reduce_lr_on_plateau", {{"mode", "mim"}}), HasSubstr("mode] expected min or max, got 'mim'"));
-  EXPECT_THAT(refused("reduce_lr_on_plateau", {{"min_lr", {1e-3, 1e-4}}}), HasSubstr("expected 1 values, one a parameter group, got 2"));
+  EXPECT_THAT(refused("reduce_lr_on_plateau", {{"min_lr", {1e-3, 1e-4}}}),
+              HasSubstr("expected 1 values, one a parameter group, got 2"));
   EXPECT_THAT(refused("greedy", {{"window_size", 0}}), HasSubstr("window_size] expected 1 or more, got 0"));
   EXPECT_EQ(refused("cosine_with_min_lr", {{"min_lr", nullptr}, {"min_lr_rate", 0.1}}), "no UserError");
   EXPECT_EQ(refused("cosine", nullptr), "no UserError");
@@ -177,7 +181,8 @@ TEST(Schedules, WarmupStepsFromNumbersAndRatios) {
   EXPECT_EQ(warmup_steps_from_ratio(1.0, 100), 100);
   EXPECT_THAT(user_error([] { resolve_warmup_steps(-1, 10); }), HasSubstr("[training.warmup_steps]"));
   EXPECT_THAT(user_error([] { resolve_warmup_steps(NAN, 10); }), HasSubstr("got nan"));
-  EXPECT_THAT(user_error([] { warmup_steps_from_ratio(1.5, 10); }), HasSubstr("[training.warmup_ratio] expected a value from 0 to 1, got 1.5"));
+  EXPECT_THAT(user_error([] { warmup_steps_from_ratio(1.5, 10); }),
+              HasSubstr("[training.warmup_ratio] expected a value from 0 to 1, got 1.5"));
 }
 
 }  // namespace

@@ -36,7 +36,9 @@ class OwnAdapter final : public StateAdapter {
   }
 
  private:
-  GroupOptions& options(std::size_t group) const { return static_cast<GroupOptions&>(optimizer_.param_groups()[group].options()); }
+  GroupOptions& options(std::size_t group) const {
+    return static_cast<GroupOptions&>(optimizer_.param_groups()[group].options());
+  }
 
   OptimizerBase& optimizer_;
 };
@@ -45,7 +47,8 @@ std::unique_ptr<StateAdapter> make_adapter(torch::optim::Optimizer& optimizer) {
   if (auto* own = dynamic_cast<OptimizerBase*>(&optimizer)) return std::make_unique<OwnAdapter>(*own);
   if (auto adapter = make_libtorch_adapter(optimizer)) return adapter;
   throw UserError("training.optimizer",
-                  cat("saving and loading the state of ", class_name(typeid(optimizer)), " is not supported: expected one of ours or "
+                  cat("saving and loading the state of ", class_name(typeid(optimizer)),
+                      " is not supported: expected one of ours or "
                       "LibTorch's Adam, AdamW, SGD, Adagrad or RMSprop"),
                   "derive it from oumi::OptimizerBase, or train without saving the optimizer");
 }
@@ -64,13 +67,15 @@ void StateAccess::check_slots(const Tensor& parameter, const ParameterState& sta
     const std::string where = cat("optimizer state: ", name, ".", slot);
     const Tensor* saved = state.slots.find(slot);
     if (saved == nullptr) throw UserError(where, "expected a tensor, got none");
-    if (saved->sizes() != model.sizes()) throw UserError(where, cat("shape: expected ", model.sizes(), ", got ", saved->sizes()));
+    if (saved->sizes() != model.sizes())
+      throw UserError(where, cat("shape: expected ", model.sizes(), ", got ", saved->sizes()));
     if (saved->scalar_type() != model.scalar_type()) {
       throw UserError(where, cat("dtype: expected ", model.scalar_type(), ", got ", saved->scalar_type()));
     }
   }
   for (const auto& [slot, saved] : state.slots) {
-    if (!expected.contains(slot)) throw UserError(cat("optimizer state: ", name, ".", slot), "expected no such tensor, got one");
+    if (!expected.contains(slot))
+      throw UserError(cat("optimizer state: ", name, ".", slot), "expected no such tensor, got one");
   }
 }
 

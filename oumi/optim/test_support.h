@@ -78,7 +78,7 @@ inline void expect_close(const Tensor& actual, const Json& expected, double tole
 // A run of optim_steps.json: parameters p0 ... p6 with its gradients and learning rates.
 struct TrainingRun {
   explicit TrainingRun(const Json& golden_steps, const Json& golden_case, Layout layout = Layout::kContiguous,
-               Layout gradient_layout = Layout::kContiguous)
+                       Layout gradient_layout = Layout::kContiguous)
       : golden(golden_steps), info(golden_case), gradients_as(gradient_layout), dtype(dtype_named(info.at("dtype"))) {
     for (std::size_t i = 0; i < golden.at("shapes").size(); ++i) {
       const Tensor values = tensor_of(golden.at("start")[i], shape(i), dtype, 1.0 / 64);

@@ -54,7 +54,7 @@ Json json_of(const IValue& value, const std::string& where) {
   if (value.isNone()) return nullptr;
   if (value.isBool()) return value.toBool();
   if (value.isInt()) return value.toInt();
-  if (const auto number = as_number(value)) return json_number(*number);
+  if (const auto number = as_number(value)) return number_to_json(*number);
   if (value.isString()) return value.toStringRef();
   if (value.isList() || value.isTuple()) {
     Json list = Json::array();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "oumi/base/strings.h"
@@ -181,9 +182,9 @@ std::string hover_data(const std::vector<Curve>& curves, const Frame& frame) {
   data["y"] = {frame.y_range().low, frame.y_range().high};
   data["curves"] = Json::array();
   for (const Curve& curve : curves) {
-    Json steps = Json::array(), values = Json::array(), smooth = Json::array();
+    Json steps = Json::array(), values = Json::array();
     // Six digits are more than a screen can show.
-    const auto rounded = [](double value) { return std::isfinite(value) ? Json(std::stod(fmt::format("{:.6g}", value))) : Json(display_number(value)); };
+    const auto rounded = [](double value) { return std::isfinite(value) ? Json(std::strtod(fmt::format("{:.6g}", value).c_str(), nullptr)) : Json(display_number(value)); };
     for (const MetricPoint& point : curve.raw) {
       steps.push_back(point.step);
       values.push_back(rounded(point.value));

@@ -156,7 +156,9 @@ TEST(ThinOutTest, KeepsExtremesOrderAndGaps) {
   EXPECT_EQ(thin.back().step, 9999);
   int extremes = 0, gaps = 0;
   for (std::size_t i = 0; i < thin.size(); ++i) {
-    if (i > 0) ASSERT_LT(thin[i - 1].step, thin[i].step);
+    if (i > 0) {
+      ASSERT_LT(thin[i - 1].step, thin[i].step);
+    }
     extremes += std::abs(thin[i].value) == 99;
     gaps += std::isnan(thin[i].value);
   }

@@ -1,0 +1,82 @@
+#include "cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+
+#include "oumi/base/error.h"
+#include "oumi/base/version.h"
+
+namespace oumi::cli {
+namespace {
+
+void add_config_options(CLI::App& verb, CommandLine& line) {
+  verb.add_option("-c,--config", line.configs, "config file (YAML); may be repeated, later ones win")->type_name("FILE")->required()->allow_extra_args(false);
+  verb.add_option("--plugin", line.plugins, "shared library with models, datasets, ... of your own; may be repeated")->type_name("LIB")->allow_extra_args(false);
+  verb.allow_extras();
+  verb.footer("Any field of the config can be given as --a.b value, --a.b=value or a.b=value. All fields: docs/config-reference.md");
+}
+
+}  // namespace
+
+CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
+  CommandLine line;
+  exit_code = -1;
+  CLI::App app("Train Oumi recipes and your own models natively in C++.", "oumi-cpp");
+  app.set_version_flag("--version", std::string("oumi-cpp ") + kVersion);
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::simple);
+
+  CLI::App* train = app.add_subcommand("train", "train a model by a config");
+  add_config_options(*train, line);
+  train->add_flag("--overwrite", line.overwrite, "delete what an earlier run left in training.output_dir");
+  CLI::App* evaluate = app.add_subcommand("evaluate", "measure the trained model on data.validation");
+  add_config_options(*evaluate, line);
+  evaluate->add_flag("--json", line.json, "print one JSON object as the last line");
+  CLI::App* predict = app.add_subcommand("predict", "write the trained model's predictions for data.test or data.validation");
+  add_config_options(*predict, line);
+  predict->add_option("-o,--output", line.output, "predictions.parquet or predictions.jsonl (default: OUTPUT_DIR/predictions.jsonl)")->type_name("FILE");
+
+  CLI::App* config = app.add_subcommand("config", "look at a config");
+  config->require_subcommand(1);
+  add_config_options(*config->add_subcommand("show", "print the whole config as canonical YAML"), line);
+  add_config_options(*config->add_subcommand("check", "build model and data, run one batch, and report on it"), line);
+
+  CLI::App* checkpoint = app.add_subcommand("checkpoint", "verify or convert checkpoints");
+  checkpoint->require_subcommand(1);
+  for (const char* subverb : {"verify", "convert"}) {
+    CLI::App* sub = checkpoint->add_subcommand(subverb, subverb == std::string("verify") ? "check every file against the manifest" : "write another format");
+    sub->add_option("arguments", line.arguments, "checkpoint folder or file, and options")->type_name("PATH");
+    sub->allow_extras();
+  }
+  CLI::App* make = app.add_subcommand("new", "write a project with a model of your own, ready to build and train");
+  make->add_option("name", line.arguments, "the project's name, also its folder")->required()->type_name("NAME")->expected(1);
+  CLI::App* report = app.add_subcommand("report", "write one HTML page about a run");
+  report->add_option("output_dir", line.arguments, "the run's training.output_dir")->required()->type_name("OUTPUT_DIR")->expected(1);
+  report->add_option("-o,--output", line.output, "default: OUTPUT_DIR/report.html")->type_name("FILE");
+  CLI::App* env = app.add_subcommand("env", "print versions, processor and memory");
+  env->add_flag("--json", line.json, "as one JSON object");
+  CLI::App* completion = app.add_subcommand("completion", "print a shell completion script");
+  completion->add_option("shell", line.arguments, "bash, zsh or fish")->required()->type_name("SHELL")->expected(1);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForVersion& version) {
+    exit_code = app.exit(version);
+    return line;
+  } catch (const CLI::CallForHelp& help) {
+    exit_code = app.exit(help);
+    return line;
+  } catch (const CLI::ParseError& error) {
+    throw UserError("command line", error.what(), "see oumi-cpp --help");
+  }
+  const CLI::App* verb = app.get_subcommands().front();
+  line.verb = verb->get_name();
+  if (!verb->get_subcommands().empty()) {
+    verb = verb->get_subcommands().front();
+    line.subverb = verb->get_name();
+  }
+  line.overrides = verb->remaining();
+  return line;
+}
+
+}  // namespace oumi::cli

@@ -1,0 +1,28 @@
+// What the user typed, parsed; handed from the small executable to the verbs in liboumi_cli.so.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace oumi::cli {
+
+struct CommandLine {
+  std::string verb;                       // "train", "evaluate", ...
+  std::string subverb;                    // of config, checkpoint and completion: "show", "verify", "bash"
+  std::vector<std::string> configs;       // -c, later wins
+  std::vector<std::string> overrides;     // as typed: --a.b value, --a.b=value, a.b=value
+  std::vector<std::string> plugins;       // --plugin
+  std::vector<std::string> arguments;     // of verbs that take none of the above: as typed
+  std::string output;                     // -o
+  bool overwrite = false;                 // train --overwrite
+  bool json = false;                      // --json
+};
+
+// Parses argv. Prints help or the version and returns an exit code through `exit_code` (>= 0) when that is all there is to do.
+// Throws UserError for a wrong command line.
+CommandLine parse_command_line(int argc, char** argv, int& exit_code);
+
+}  // namespace oumi::cli
+
+// The entry point of liboumi_cli.so. Runs a verb and returns the process's exit code; errors are printed to stderr.
+extern "C" int oumi_cli_run(const oumi::cli::CommandLine* command_line);

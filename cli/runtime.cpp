@@ -1,0 +1,57 @@
+// The verbs of liboumi_cli.so: dispatch, and one place where errors become lines on stderr and exit codes.
+#include <ATen/Version.h>
+#include <torch/version.h>
+
+#include <iostream>
+
+#include "cli/checkpoint_command.h"
+#include "cli/command_line.h"
+#include "cli/completion.h"
+#include "cli/env_command.h"
+#include "cli/report_command.h"
+#include "cli/train_commands.h"
+#include "oumi/base/error.h"
+#include "oumi/base/version.h"
+#include "oumi/plugin/plugin.h"
+#include "oumi/telemetry/logging.h"
+
+namespace {
+
+using oumi::cli::CommandLine;
+
+int dispatch(const CommandLine& line) {
+  oumi::load_plugins(line.plugins);
+  std::vector<std::string> arguments = line.arguments;
+  if (line.json) arguments.emplace_back("--json");
+  if (!line.output.empty()) arguments.insert(arguments.end(), {"-o", line.output});
+  if (line.verb == "train") return oumi::cli::train_command(line);
+  if (line.verb == "evaluate") return oumi::cli::evaluate_command(line);
+  if (line.verb == "predict") return oumi::cli::predict_command(line);
+  if (line.verb == "config") return oumi::cli::check_command(line);
+  if (line.verb == "report") return oumi::cli::report_command(arguments);
+  if (line.verb == "completion") return oumi::cli::completion_command(arguments);
+  if (line.verb == "env") return oumi::cli::env_command(arguments, {.oumi_version = oumi::kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}});
+  if (line.verb == "checkpoint") {
+    arguments = line.arguments;
+    arguments.insert(arguments.end(), line.overrides.begin(), line.overrides.end());
+    return oumi::cli::checkpoint_command(line.subverb, arguments);
+  }
+  throw oumi::InternalError("no verb " + line.verb);
+}
+
+}  // namespace
+
+extern "C" int oumi_cli_run(const CommandLine* line) {
+  int exit_code = 0;
+  try {
+    exit_code = dispatch(*line);
+  } catch (const oumi::StoppedBySignal& stopped) {
+    std::cerr << "oumi-cpp: " << stopped.what() << "; a complete checkpoint is saved\n";
+    exit_code = oumi::exit_code_for(stopped);
+  } catch (const std::exception& error) {
+    std::cerr << oumi::describe(error) << '\n';
+    exit_code = oumi::exit_code_for(error);
+  }
+  oumi::shutdown_logging();
+  return exit_code;
+}

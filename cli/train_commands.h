@@ -1,0 +1,13 @@
+// oumi-cpp train, evaluate, predict and config check.
+#pragma once
+
+#include "cli/command_line.h"
+
+namespace oumi::cli {
+
+int train_command(const CommandLine& line);
+int evaluate_command(const CommandLine& line);
+int predict_command(const CommandLine& line);
+int check_command(const CommandLine& line);
+
+}  // namespace oumi::cli

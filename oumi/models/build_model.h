@@ -1,0 +1,18 @@
+// `model:` -> a model.
+#pragma once
+
+#include "oumi/config/model_params.h"
+#include "oumi/models/model.h"
+
+namespace oumi {
+
+// Oumi's rules for custom models: a registered name builds that class with model_kwargs and needs
+// load_pretrained_weights: false; a folder whose config.json names a registered class is loaded with its weights, and
+// model_kwargs then override the saved arguments. Converts to torch_dtype_str and freezes freeze_layers. Throws UserError
+// naming the dotted key.
+ModelPtr build_model(const ModelParams& params);
+
+// "float32", "fp32", "bfloat16", ... (any of Oumi's spellings); "auto" = float32. Throws UserError naming model.torch_dtype_str.
+c10::ScalarType parse_dtype(const std::string& text);
+
+}  // namespace oumi

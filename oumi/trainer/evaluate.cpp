@@ -1,0 +1,134 @@
+// Evaluation and prediction: one pass over a set, batch by batch, in memory that does not grow with it.
+#include <ATen/ops/cat.h>
+#include <c10/core/GradMode.h>
+
+#include <chrono>
+
+#include "oumi/base/strings.h"
+#include "oumi/metrics/classification.h"
+#include "oumi/trainer/precision.h"
+#include "oumi/trainer/run.h"
+#include "oumi/trainer/trainer_notify.h"
+
+namespace oumi {
+namespace {
+
+// Switches a module's training mode for a scope.
+class EvaluationMode {
+ public:
+  explicit EvaluationMode(torch::nn::Module& module) : module_(module), was_training_(module.is_training()) { module_.eval(); }
+  ~EvaluationMode() { module_.train(was_training_); }
+  EvaluationMode(const EvaluationMode&) = delete;
+  EvaluationMode& operator=(const EvaluationMode&) = delete;
+
+ private:
+  torch::nn::Module& module_;
+  bool was_training_;
+};
+
+std::unique_ptr<DataLoader> evaluation_loader(const DatasetPtr& dataset, const TrainerOptions& options, const TrainingArguments& args) {
+  Json kwargs{{"batch_size", args.per_device_eval_batch_size}, {"num_workers", args.dataloader_num_workers}};
+  if (args.dataloader_num_workers > 0 && args.dataloader_prefetch_factor) kwargs["prefetch_factor"] = *args.dataloader_prefetch_factor;
+  for (const auto& [key, value] : options.eval_dataloader_kwargs.items()) kwargs[key] = value;
+  DataLoaderOptions loader_options = DataLoaderOptions::from_kwargs(kwargs);
+  loader_options.collate_fn = options.data_collator;
+  return std::make_unique<DataLoader>(dataset, loader_options);
+}
+
+}  // namespace
+
+MetricValues Trainer::evaluate(const EvalDatasets& datasets, const std::string& prefix) {
+  const EvalDatasets& sets = datasets.sets.empty() ? options_.eval_dataset : datasets;
+  if (sets.sets.empty()) {
+    throw UserError("data.validation", "there is nothing to evaluate on", "give an eval_dataset, or data.validation.datasets in the config");
+  }
+  // The averaged weights are what is saved in the end, so they are what is measured.
+  std::optional<AveragedParameters> averaged;
+  if (run_ && run_->ema) averaged.emplace(*run_->ema);
+  MetricValues all;
+  for (const auto& [name, dataset] : sets.sets) {
+    MetricValues metrics = evaluate_set(dataset, name.empty() ? prefix : prefix + "_" + name, {});
+    log(metrics, LogKind::kEvaluation);
+    all.insert(all.end(), metrics.begin(), metrics.end());
+  }
+  return all;
+}
+
+MetricValues Trainer::predict(const DatasetPtr& dataset, const PredictionConsumer& consumer, const std::string& prefix) {
+  MetricValues metrics = evaluate_set(dataset, prefix, consumer);
+  notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_predict(context, metrics); });
+  return metrics;
+}
+
+MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer) {
+  const EvaluationMode evaluation_mode(*model_);
+  const c10::AutoGradMode no_grad(false);
+  const AutocastScope autocast(device_, args_.bf16 || args_.bf16_full_eval);
+  const auto started = std::chrono::steady_clock::now();
+
+  const auto loader = evaluation_loader(dataset, options_, args_);
+  loader->start_epoch(0);
+  const std::vector<MetricPtr>& metrics = options_.metrics;
+  if (!args_.prediction_loss_only) {
+    for (const MetricPtr& metric : metrics) metric->reset();
+  }
+  std::vector<Tensor> kept_predictions, kept_labels;  // only for compute_metrics, which wants them all
+  double loss_sum = 0;
+  std::int64_t samples_with_loss = 0, samples = 0, batches = 0;
+  const std::int64_t total_batches = loader->batches_per_epoch().value_or(0);
+  while (std::optional<Batch> next = loader->next()) {
+    if (run_ != nullptr) stop_if_asked(*run_);
+    const Batch batch = device_.is_cpu() ? std::move(*next) : next->to(device_);
+    const std::int64_t batch_size = batch.batch_size();
+    Outputs outputs;
+    if (batch.contains("labels") || uses_own_loss()) {
+      const Tensor loss = compute_loss(*model_, batch, &outputs);
+      // As HF: each batch's mean counts once for each of its samples.
+      loss_sum += loss.item<double>() * static_cast<double>(batch_size);
+      samples_with_loss += batch_size;
+    } else {
+      outputs = (*model_)(batch);
+    }
+    if (!args_.prediction_loss_only) {
+      for (const MetricPtr& metric : metrics) metric->update(outputs, batch);
+    }
+    if (consumer || options_.compute_metrics) {
+      const Tensor predictions = outputs.logits().to(at::kCPU, at::kFloat);
+      const Tensor* labels = batch.find("labels");
+      if (consumer) consumer({batch.sample_ids, predictions, labels ? std::optional<Tensor>(labels->cpu()) : std::nullopt});
+      if (options_.compute_metrics && !args_.prediction_loss_only) {
+        kept_predictions.push_back(predictions);
+        if (labels != nullptr) kept_labels.push_back(labels->cpu());
+      }
+    }
+    samples += batch_size;
+    ++batches;
+    if (run_ != nullptr) {
+      run_->events->on_progress({.phase = consumer ? Phase::kPredict : Phase::kEvaluate, .step = batches, .total = total_batches, .samples = samples,
+                                 .epoch = state_.epoch});
+    }
+    notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_prediction_step(context); });
+  }
+  if (samples == 0) throw UserError(dataset->name(), "the evaluation set yields no samples: expected at least one, got 0");
+
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
+  MetricValues values;
+  if (samples_with_loss > 0) values.emplace_back(prefix + "_loss", loss_sum / static_cast<double>(samples_with_loss));
+  if (!args_.prediction_loss_only) {
+    for (const MetricPtr& metric : metrics) {
+      for (const auto& [name, value] : metric->compute()) values.emplace_back(prefix + "_" + name, value);
+    }
+    if (options_.compute_metrics) {
+      const EvalPrediction all{at::cat(kept_predictions), kept_labels.empty() ? Tensor() : at::cat(kept_labels)};
+      for (const auto& [name, value] : options_.compute_metrics(all)) {
+        values.emplace_back(name.rfind(prefix + "_", 0) == 0 ? name : prefix + "_" + name, value);
+      }
+    }
+  }
+  values.emplace_back(prefix + "_runtime", seconds);
+  values.emplace_back(prefix + "_samples_per_second", static_cast<double>(samples) / seconds);
+  values.emplace_back(prefix + "_steps_per_second", static_cast<double>(batches) / seconds);
+  return values;
+}
+
+}  // namespace oumi

@@ -1,0 +1,245 @@
+#include "oumi/trainer/from_config.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <ATen/Context.h>
+#include <torch/version.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "oumi/base/files.h"
+#include "oumi/base/strings.h"
+#include "oumi/base/version.h"
+#include "oumi/config/support.h"
+#include "oumi/data/build_dataset.h"
+#include "oumi/data/collators.h"
+#include "oumi/models/build_model.h"
+#include "oumi/models/pretrained.h"
+#include "oumi/telemetry/logging.h"
+#include "oumi/telemetry/run_files.h"
+#include "oumi/trainer/prediction_writer.h"
+
+namespace oumi {
+namespace fs = std::filesystem;
+namespace {
+
+// Oumi's heuristic for "auto": a quarter of the cores, between 1 and twice the local processes, at most 8.
+std::int64_t resolve_workers(const IntOrString& workers) {
+  if (const auto* count = std::get_if<std::int64_t>(&workers)) return *count;
+  const auto cores = static_cast<std::int64_t>(std::thread::hardware_concurrency());
+  return std::max<std::int64_t>(1, std::min<std::int64_t>({2, 8, cores / 4}));
+}
+
+void refuse_unsupported(const TrainingConfig& config) {
+  for (const SupportNote& note : support_notes(config)) {
+    if (note.kind == SupportKind::kRefused) throw UserError(note.key, note.text);
+    if (note.kind == SupportKind::kHonoured) continue;
+    log_info(note.key + ": " + note.text);
+  }
+}
+
+CollateFn collator_of(const DatasetSplitParams& split) {
+  return split.collator_name ? build_collator(*split.collator_name, split.collator_kwargs) : CollateFn();
+}
+
+DatasetPtr build_split(const TrainingConfig& config, const DatasetSplitParams& split, DatasetSplitKind kind) {
+  return build_dataset(split, {.seed = static_cast<std::uint64_t>(config.training.data_seed), .split = kind});
+}
+
+// Names in an output folder that a run writes; everything else is the user's and never deleted.
+bool is_run_file(const std::string& name) {
+  for (const char* exact : {"model.safetensors", "model.safetensors.index.json", "config.json", "trainer_state.json", "tensorboard", "logs", "telemetry", "report.html",
+                            "predictions.jsonl", "predictions.parquet", "profiler"}) {
+    if (name == exact) return true;
+  }
+  for (const char* prefix : {"checkpoint-", "metrics_rank", "model-0"}) {
+    if (name.rfind(prefix, 0) == 0) return true;
+  }
+  return false;
+}
+
+void prepare_output_directory(const TrainingConfig& config, bool overwrite) {
+  const fs::path directory = config.training.output_dir;
+  make_directories(directory);
+  const FileLock lock(directory / ".lock");  // not while another run writes there
+  const bool resuming = config.training.resume_from_checkpoint || config.training.try_resume_from_last_checkpoint;
+  if (resuming && !overwrite) return;
+  std::vector<fs::path> run_files;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (name == ".lock") continue;
+    if (is_run_file(name)) {
+      run_files.push_back(entry.path());
+    } else if (!overwrite) {
+      throw UserError("training.output_dir", directory.string() + " is not empty: found " + name,
+                      "choose another folder; --overwrite deletes an earlier run's files there, --training.try_resume_from_last_checkpoint true goes on with it");
+    }
+  }
+  if (!overwrite && !run_files.empty()) {
+    throw UserError("training.output_dir", directory.string() + " holds an earlier run: found " + run_files.front().filename().string(),
+                    "choose another folder, or --overwrite it, or go on with it by --training.try_resume_from_last_checkpoint true");
+  }
+  for (const fs::path& path : run_files) fs::remove_all(path);
+}
+
+EnvironmentQuery environment_query() {
+  return {.oumi_version = kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}};
+}
+
+TrainerOptions trainer_options(const TrainingConfig& config, ModelPtr model) {
+  TrainerOptions options;
+  options.model = std::move(model);
+  options.args = training_arguments(config);
+  options.config_yaml = to_yaml(config);
+  options.eval_dataloader_kwargs = config.data.validation.dataloader_kwargs;
+  if (config.training.metrics_function) {
+    options.metrics = {metric_registry().at(*config.training.metrics_function, "training.metrics_function")()};
+  }
+  return options;
+}
+
+}  // namespace
+
+TrainingArguments training_arguments(const TrainingConfig& config) {
+  const TrainingParams& t = config.training;
+  TrainingArguments args;
+  args.output_dir = t.output_dir;
+  args.num_train_epochs = t.num_train_epochs;
+  args.per_device_train_batch_size = t.per_device_train_batch_size;
+  args.per_device_eval_batch_size = t.per_device_eval_batch_size;
+  // A share of exactly 1 would read as one step: HF's warmup_steps takes 1.0 for a count, Oumi's warmup_ratio never is one.
+  args.warmup_steps = t.warmup_steps.value_or(t.warmup_ratio ? std::min(*t.warmup_ratio, 0.999999999) : 0.0);
+  args.weight_decay = t.weight_decay;
+  args.logging_dir = t.logging_dir.value_or("");
+  args.logging_steps = t.logging_steps;
+  args.max_steps = t.max_steps;
+  args.gradient_accumulation_steps = t.gradient_accumulation_steps;
+  args.learning_rate = t.learning_rate;
+  args.lr_scheduler_type = t.lr_scheduler_type;
+  args.lr_scheduler_kwargs = t.lr_scheduler_kwargs;
+  args.optim = t.optimizer;
+  args.optim_args = t.optim_args.value_or("");
+  args.adam_beta1 = t.adam_beta1;
+  args.adam_beta2 = t.adam_beta2;
+  args.adam_epsilon = t.adam_epsilon;
+  args.sgd_momentum = t.sgd_momentum;
+  args.max_grad_norm = t.max_grad_norm.value_or(0.0);
+  args.parameter_groups = t.parameter_groups;
+  args.ema_decay = t.ema_decay;
+  args.label_smoothing_factor = t.label_smoothing_factor;
+  args.class_weights = t.class_weights;
+  args.nan_policy = t.nan_policy;
+  args.bf16 = t.mixed_precision_dtype == MixedPrecisionDtype::kBf16;
+  args.bf16_full_eval = t.bf16_full_eval;
+  args.logging_strategy = t.logging_strategy;
+  args.logging_first_step = t.logging_first_step;
+  args.logging_nan_inf_filter = t.logging_nan_inf_filter;
+  args.report_to = t.enable_tensorboard ? std::vector<std::string>{"tensorboard"} : std::vector<std::string>{};
+  args.log_histograms = t.log_histograms;
+  args.run_name = t.run_name.value_or("");
+  args.disable_tqdm = t.disable_tqdm;
+  args.include_num_input_tokens_seen = t.include_num_input_tokens_seen != "no";
+  args.eval_strategy = t.eval_strategy;
+  args.eval_steps = t.eval_steps;
+  args.eval_delay = t.eval_delay;
+  args.eval_on_start = t.eval_on_start;
+  args.prediction_loss_only = t.prediction_loss_only;
+  args.save_strategy = effective_save_strategy(t);
+  args.save_steps = t.save_steps;
+  args.save_total_limit = t.save_total_limit;
+  args.save_only_model = t.save_only_model;
+  args.save_final_model = t.save_final_model;
+  args.save_hf_optimizer = t.save_hf_optimizer;
+  args.load_best_model_at_end = t.load_best_model_at_end;
+  args.metric_for_best_model = t.metric_for_best_model.value_or("");
+  args.greater_is_better = t.greater_is_better;
+  args.early_stopping_patience = t.early_stopping_patience;
+  args.early_stopping_threshold = t.early_stopping_threshold;
+  args.seed = static_cast<std::uint64_t>(t.seed);
+  args.data_seed = static_cast<std::uint64_t>(t.data_seed);
+  args.full_determinism = t.full_determinism || t.use_deterministic;
+  args.ignore_data_skip = t.ignore_data_skip;
+  args.resume_from_checkpoint = t.resume_from_checkpoint.value_or(t.try_resume_from_last_checkpoint ? "last" : "");
+  args.dataloader_drop_last = t.dataloader_drop_last;
+  args.dataloader_num_workers = resolve_workers(t.dataloader_num_workers);
+  args.dataloader_prefetch_factor = args.dataloader_num_workers > 0 ? t.dataloader_prefetch_factor : std::nullopt;
+  args.dataloader_persistent_workers = t.dataloader_persistent_workers;
+  args.dataloader_pin_memory = t.dataloader_pin_memory;
+  args.dataloader_in_order = t.dataloader_in_order;
+  args.train_sampling_strategy = t.train_sampling_strategy;
+  args.length_column_name = t.length_column_name;
+  args.label_names = t.label_names.value_or(std::vector<std::string>{});
+  args.use_cpu = t.use_cpu;
+  return args;
+}
+
+TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOptions& options) {
+  prepare_output_directory(config, options.overwrite || config.training.overwrite_output_dir);
+  const fs::path directory = config.training.output_dir;
+  init_logging({.directory = directory / "logs", .level = parse_log_level(config.training.log_level)});
+  try {
+    refuse_unsupported(config);
+    // The model first: its initial weights depend on the seed alone, not on what the data draws.
+    at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
+    TrainerOptions trainer = trainer_options(config, build_model(config.model));
+    trainer.train_dataset = build_split(config, config.data.train, DatasetSplitKind::kTrain);
+    if (!config.data.validation.datasets.empty()) {
+      trainer.eval_dataset = build_split(config, config.data.validation, DatasetSplitKind::kValidation);
+    }
+    trainer.data_collator = collator_of(config.data.train);
+    trainer.dataloader_kwargs = config.data.train.dataloader_kwargs;
+    write_run_files(directory / "telemetry", {.training_config_yaml = trainer.config_yaml, .environment = environment_info(environment_query())});
+    return Trainer(std::move(trainer)).train();
+  } catch (const StoppedBySignal& stopped) {
+    log_warning(std::string(stopped.what()) + "; go on with --training.try_resume_from_last_checkpoint true");
+    throw;
+  } catch (const std::exception& error) {
+    log_to_file(LogLevel::kError, describe(error));
+    throw;
+  }
+}
+
+ModelPtr load_trained_model(const TrainingConfig& config) {
+  ModelParams params = config.model;
+  if (!fs::is_directory(params.model_name)) {
+    const fs::path saved = config.training.output_dir;
+    if (!is_pretrained_model(saved)) {
+      throw UserError("model.model_name", "there are no trained weights: expected a saved model in training.output_dir (" + saved.string() + ")",
+                      "run oumi-cpp train with this config first, or set model.model_name to a saved model's folder");
+    }
+    params.model_name = saved.string();
+    params.model_kwargs = Json::object();  // the saved config.json has them
+  }
+  params.load_pretrained_weights = true;
+  return build_model(params);
+}
+
+MetricValues evaluate_from_config(const TrainingConfig& config) {
+  if (config.data.validation.datasets.empty()) {
+    throw UserError("data.validation.datasets", "there is nothing to evaluate on: expected at least one dataset, got none", "add data.validation to the config");
+  }
+  TrainerOptions options = trainer_options(config, load_trained_model(config));
+  options.args.load_best_model_at_end = false;  // about training; its rules do not matter here
+  options.data_collator = collator_of(config.data.validation);
+  options.eval_dataset = build_split(config, config.data.validation, DatasetSplitKind::kValidation);
+  return Trainer(std::move(options)).evaluate();
+}
+
+MetricValues predict_from_config(const TrainingConfig& config, const fs::path& output) {
+  const bool has_test = !config.data.test.datasets.empty();
+  const DatasetSplitParams& split = has_test ? config.data.test : config.data.validation;
+  if (split.datasets.empty()) throw UserError("data.test.datasets", "there is nothing to predict: expected a test or validation set, got none", "add data.test to the config");
+  TrainerOptions options = trainer_options(config, load_trained_model(config));
+  options.args.load_best_model_at_end = false;
+  options.data_collator = collator_of(split);
+  options.eval_dataloader_kwargs = split.dataloader_kwargs;
+  Trainer trainer(std::move(options));
+  PredictionWriter writer(output);
+  MetricValues metrics = trainer.predict(build_split(config, split, has_test ? DatasetSplitKind::kTest : DatasetSplitKind::kValidation),
+                                         [&](const PredictionBatch& batch) { writer.write(batch); });
+  writer.close();
+  return metrics;
+}
+
+}  // namespace oumi

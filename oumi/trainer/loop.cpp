@@ -1,0 +1,222 @@
+// The training loop: epochs, updates of several micro-batches, and what follows each update.
+#include <c10/core/GradMode.h>
+#include <torch/optim/optimizer.h>
+
+#include <cmath>
+
+#include "oumi/base/strings.h"
+#include "oumi/checkpoint/rng_state.h"
+#include "oumi/models/state.h"
+#include "oumi/optim/clip_grad.h"
+#include "oumi/telemetry/logging.h"
+#include "oumi/trainer/run.h"
+#include "oumi/trainer/trainer_notify.h"
+
+namespace oumi {
+namespace {
+
+// The samples of a batch, for messages: "12, 40, 7, ...".
+std::string list_samples(const std::vector<Batch>& batches) {
+  constexpr std::size_t kShown = 64;
+  std::vector<std::string> ids;
+  for (const Batch& batch : batches) {
+    for (const std::int64_t id : batch.sample_ids) ids.push_back(cat(id));
+  }
+  const bool cut = ids.size() > kShown;
+  if (cut) ids.resize(kShown);
+  return ids.empty() ? "unknown" : join(ids, ", ") + (cut ? ", ..." : "");
+}
+
+// Tokens that are not padding; 0 for data that is not text.
+std::int64_t count_tokens(const Batch& batch) {
+  if (const Tensor* mask = batch.find("attention_mask")) return mask->sum().item<std::int64_t>();
+  if (const Tensor* ids = batch.find("input_ids")) return ids->numel();
+  return 0;
+}
+
+}  // namespace
+
+void Trainer::run_epochs(Run& run) {
+  const std::int64_t first_epoch = run.boundary.epoch_ended ? run.boundary.epoch + 1 : run.boundary.epoch;
+  for (std::int64_t epoch = first_epoch; epoch < plan_.num_train_epochs && !control_.should_training_stop; ++epoch) {
+    if (epoch != run.boundary.epoch) run.boundary = {.epoch = epoch};
+    run_epoch(run, epoch);
+  }
+}
+
+void Trainer::run_epoch(Run& run, std::int64_t epoch) {
+  if (run.boundary.loader_state.is_null()) {
+    run.loader->start_epoch(epoch, args_.ignore_data_skip ? 0 : run.boundary.batches);
+  } else {
+    run.loader->load_state_dict(run.boundary.loader_state);  // a resumed stream
+  }
+  control_.should_epoch_stop = false;
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_epoch_begin(context); });
+
+  const bool keep_buffers = args_.gradient_accumulation_steps > 1 && !model_->buffers().empty();
+  while (!control_.should_training_stop && !control_.should_epoch_stop) {
+    mark_boundary(run);
+    if (keep_buffers) {
+      for (const Tensor& buffer : model_->buffers()) run.boundary.buffers.push_back(buffer.clone());
+    }
+    std::vector<Batch> micro_batches;
+    while (static_cast<std::int64_t>(micro_batches.size()) < args_.gradient_accumulation_steps) {
+      std::optional<Batch> batch = run.loader->next();
+      if (!batch) break;
+      micro_batches.push_back(std::move(*batch));
+    }
+    stop_if_asked(run);
+    if (micro_batches.empty()) break;
+
+    update(run, micro_batches);
+    run.boundary.batches += static_cast<std::int64_t>(micro_batches.size());
+    state_.epoch = static_cast<double>(epoch) + static_cast<double>(run.boundary.batches) / static_cast<double>(plan_.batches_per_epoch);
+    after_update(run);
+  }
+  if (control_.should_training_stop && run.boundary.batches < plan_.batches_per_epoch) return;  // the epoch is not over
+  run.boundary.epoch_ended = true;
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_epoch_end(context); });
+  maybe_log_evaluate_save(run);
+}
+
+void Trainer::mark_boundary(Run& run) {
+  run.boundary.rng_state = cpu_rng_state();
+  run.boundary.buffers.clear();
+  if (!options_.train_dataset->is_map_style()) run.boundary.loader_state = run.loader->state_dict();
+}
+
+void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_step_begin(context); });
+
+  double loss = 0;
+  std::int64_t samples_in_update = 0, tokens_in_update = 0;
+  const auto count = static_cast<std::int64_t>(micro_batches.size());
+  for (std::int64_t i = 0; i < count; ++i) {
+    if (i > 0) stop_if_asked(run);
+    const Batch batch = device_.is_cpu() ? micro_batches[static_cast<std::size_t>(i)] : micro_batches[static_cast<std::size_t>(i)].to(device_);
+    try {
+      loss += training_step(*model_, batch, count).item<double>();
+    } catch (const UserError& error) {
+      throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")", error.hint());
+    }
+    if (i + 1 < count) notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_substep_end(context); });
+    const std::int64_t tokens = count_tokens(batch);
+    state_.num_input_tokens_seen += tokens;
+    state_.samples_seen += batch.batch_size();
+    samples_in_update += batch.batch_size();
+    tokens_in_update += tokens;
+  }
+  run.rate.add_step(samples_in_update, tokens_in_update);
+
+  run.grad_norm = clip_grad_norm(run.parameters, args_.max_grad_norm).item<double>();
+  run.learning_rate = run.scheduler->last_lr().front();
+  const bool finite = std::isfinite(loss) && std::isfinite(run.grad_norm);
+  if (!finite) handle_non_finite(run, micro_batches, loss, run.grad_norm);
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_pre_optimizer_step(context); });
+  if (finite) run.optimizer->step();
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_optimizer_step(context); });
+  run.loss = loss;
+  run.scheduler->step();
+  run.optimizer->zero_grad(/*set_to_none=*/true);
+  if (finite && run.ema) run.ema->update();
+
+  ++state_.global_step;
+  const bool hide = args_.logging_nan_inf_filter && !std::isfinite(loss);
+  state_.loss_sum_since_log += hide ? state_.loss_sum_since_log / static_cast<double>(std::max<std::int64_t>(state_.global_step - 1 - state_.last_logged_step, 1)) : loss;
+  state_.total_loss += hide ? 0 : loss;
+}
+
+void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm) {
+  const std::string what = cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", loss, ", grad_norm ",
+                               grad_norm, ", in the batch of samples ", list_samples(micro_batches));
+  if (args_.nan_policy == NanPolicy::kSkip) {
+    log_warning(what + "; the update is left out (training.nan_policy: SKIP)");
+    return;
+  }
+  run.optimizer->zero_grad(true);
+  throw UserError("training.loss", what,
+                  "weights were not touched. Look at these samples, lower training.learning_rate, clip with training.max_grad_norm, or "
+                  "leave such updates out with training.nan_policy: SKIP");
+}
+
+void Trainer::after_update(Run& run) {
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_step_end(context); });
+  run.events->on_progress({.step = state_.global_step,
+                           .total = plan_.max_steps,
+                           .samples = state_.samples_seen - run.resumed_samples,
+                           .loss = run.loss,
+                           .epoch = state_.epoch});
+  maybe_log_evaluate_save(run);
+}
+
+void Trainer::maybe_log_evaluate_save(Run& run) {
+  if (control_.should_log && state_.global_step > state_.last_logged_step) {
+    MetricValues values{{"loss", state_.loss_sum_since_log / static_cast<double>(state_.global_step - state_.last_logged_step)},
+                        {"grad_norm", run.grad_norm},
+                        {"learning_rate", run.learning_rate}};
+    const auto rates = run.rate.take();
+    values.emplace_back("samples_per_second", rates.samples_per_second);
+    if (rates.tokens_per_second > 0) values.emplace_back("tokens_per_second", rates.tokens_per_second);
+    if (args_.include_num_input_tokens_seen) values.emplace_back("num_input_tokens_seen", static_cast<double>(state_.num_input_tokens_seen));
+    state_.loss_sum_since_log = 0;
+    state_.last_logged_step = state_.global_step;
+    log(values);
+    if (args_.log_histograms) write_histograms(run);
+  }
+  control_.should_log = false;
+
+  if (control_.should_evaluate || control_.should_save) mark_boundary(run);
+  bool best_so_far = false;
+  if (control_.should_evaluate && !options_.eval_dataset.sets.empty()) {
+    const RateMeter::Pause pause(run.rate);
+    state_.evaluation_pending = true;  // until it is done: a stop in the middle does it again on resume
+    const MetricValues metrics = evaluate();
+    state_.evaluation_pending = false;
+    if (args_.load_best_model_at_end || args_.save_strategy == "best" || args_.early_stopping_patience || !args_.metric_for_best_model.empty()) {
+      const double value = metric_value(metrics, best_metric_key(args_));
+      // Early stopping compares with the best before this evaluation, so callbacks come first.
+      notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_evaluate(context, metrics); });
+      if (improves(args_, state_, value)) {
+        state_.best_metric = value;
+        state_.best_global_step = state_.global_step;
+        best_so_far = true;
+      }
+    } else {
+      notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_evaluate(context, metrics); });
+    }
+    if (run.scheduler->needs_metric()) run.scheduler->step_metric(metric_value(metrics, best_metric_key(args_)));
+    if (args_.save_strategy == "best") control_.should_save = best_so_far;
+  }
+  control_.should_evaluate = false;
+
+  if (control_.should_save) {
+    const RateMeter::Pause pause(run.rate);
+    save_checkpoint(run);
+    control_.should_save = false;
+  }
+}
+
+void Trainer::write_histograms(Run& run) {
+  for (const auto& [name, tensor] : state_dict(*model_)) {
+    if (!tensor.is_floating_point()) continue;
+    const Tensor values = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
+    run.events->on_histogram(name, state_.global_step, {values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())});
+  }
+}
+
+void Trainer::stop_if_asked(Run& run) {
+  const int signal = requested_stop_signal();
+  if (signal == 0) return;
+  // Back to the last whole update: its gradients so far are dropped, random state and buffers are those from before it.
+  run.optimizer->zero_grad(true);
+  restore_cpu_rng_state(run.boundary.rng_state);
+  if (!run.boundary.buffers.empty()) {
+    const c10::AutoGradMode no_grad(false);
+    std::size_t i = 0;
+    for (Tensor& buffer : model_->buffers()) buffer.copy_(run.boundary.buffers[i++]);
+  }
+  save_checkpoint(run);
+  throw StoppedBySignal(signal);
+}
+
+}  // namespace oumi

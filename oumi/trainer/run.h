@@ -1,0 +1,54 @@
+// What exists only while a Trainer trains. Internal to trainer/.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <vector>
+
+#include "oumi/base/files.h"
+#include "oumi/base/stop_signal.h"
+#include "oumi/data/data_loader.h"
+#include "oumi/optim/ema.h"
+#include "oumi/optim/lr_schedule.h"
+#include "oumi/optim/parameter_groups.h"
+#include "oumi/telemetry/events.h"
+#include "oumi/telemetry/rate_meter.h"
+#include "oumi/trainer/trainer.h"
+
+namespace oumi {
+
+// A point between two updates: what a checkpoint of it needs beside weights and optimizer. Kept from before each update, so
+// that a stop in the middle of one goes back to a whole number of updates.
+struct Boundary {
+  Tensor rng_state;                 // of the CPU generator
+  std::int64_t epoch = 0;
+  std::int64_t batches = 0;         // micro-batches consumed in this epoch
+  bool epoch_ended = false;         // the epoch's closing log, evaluation and save have run
+  Json loader_state;                // iterable datasets only: map-style ones seek by `batches`
+  std::vector<Tensor> buffers;      // copies of the model's buffers, when an update has several micro-batches
+};
+
+struct Trainer::Run {
+  StopSignalScope signals;
+  std::unique_ptr<FileLock> lock;
+  std::unique_ptr<DataLoader> loader;
+  std::shared_ptr<torch::optim::Optimizer> optimizer;
+  std::shared_ptr<LrScheduler> scheduler;
+  std::unique_ptr<ExponentialMovingAverage> ema;
+  std::vector<std::string> parameter_names;  // in the optimizer's order
+  std::vector<Tensor> parameters;            // those that are trained, for clipping
+  std::unique_ptr<EventHub> events;
+  RateMeter rate;
+  Boundary boundary;
+  double loss = 0;                  // of the last update
+  double learning_rate = 0;         // that the last update used
+  double grad_norm = 0;             // of the last update, before clipping
+  std::int64_t saved_step = -1;     // of the last checkpoint
+  std::int64_t resumed_step = 0;    // 0: from the start
+  std::int64_t resumed_samples = 0;
+  std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
+
+  double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); }
+};
+
+}  // namespace oumi

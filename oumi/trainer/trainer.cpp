@@ -1,0 +1,243 @@
+#include "oumi/trainer/trainer.h"
+
+#include <ATen/Context.h>
+#include <c10/core/GradMode.h>
+#include <torch/optim/optimizer.h>
+
+#include <algorithm>
+#include <limits>
+
+#include "oumi/base/files.h"
+#include "oumi/base/strings.h"
+#include "oumi/checkpoint/checkpoint_writer.h"
+#include "oumi/checkpoint/resume_search.h"
+#include "oumi/checkpoint/rotation.h"
+#include "oumi/data/length_grouping.h"
+#include "oumi/models/pretrained.h"
+#include "oumi/metrics/classification.h"
+#include "oumi/optim/optimizer.h"
+#include "oumi/telemetry/logging.h"
+#include "oumi/trainer/run.h"
+#include "oumi/trainer/trainer_notify.h"
+
+namespace oumi {
+namespace fs = std::filesystem;
+
+EvalDatasets::EvalDatasets(DatasetPtr dataset) {
+  if (dataset) sets.emplace_back("", std::move(dataset));
+}
+
+Trainer::Trainer(TrainerOptions options)
+    : args_(options.args), options_(std::move(options)), device_(at::hasCUDA() && !args_.use_cpu ? at::kCUDA : at::kCPU) {
+  validate(args_);
+  at::manual_seed(args_.seed);
+  if (args_.full_determinism) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+  model_ = options_.model ? options_.model : options_.model_init ? options_.model_init() : nullptr;
+  if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
+  if (!device_.is_cpu()) model_->to(device_);
+  if (options_.metrics.empty() && !options_.compute_metrics) options_.metrics.push_back(std::make_shared<ClassificationMetric>());
+  callbacks_.push_back(std::make_shared<DefaultFlowCallback>());
+  if (args_.early_stopping_patience) {
+    callbacks_.push_back(std::make_shared<EarlyStoppingCallback>(*args_.early_stopping_patience, args_.early_stopping_threshold));
+  }
+  for (CallbackPtr& callback : options_.callbacks) callbacks_.push_back(callback);
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_init_end(context); });
+}
+
+Trainer::~Trainer() = default;
+
+torch::optim::Optimizer* Trainer::optimizer() noexcept { return run_ ? run_->optimizer.get() : nullptr; }
+
+void Trainer::add_callback(CallbackPtr callback) { callbacks_.push_back(std::move(callback)); }
+
+void Trainer::save_model(const fs::path& directory) { model_->save_pretrained(directory.empty() ? fs::path(args_.output_dir) : directory); }
+
+namespace {
+
+DataLoaderOptions training_loader_options(const TrainingArguments& args, const TrainerOptions& options) {
+  Json kwargs{{"batch_size", args.per_device_train_batch_size},
+              {"shuffle", args.train_sampling_strategy == "random" && options.train_dataset->is_map_style()},
+              {"num_workers", args.dataloader_num_workers},
+              {"drop_last", args.dataloader_drop_last},
+              {"pin_memory", args.dataloader_pin_memory},
+              {"persistent_workers", args.dataloader_persistent_workers && args.dataloader_num_workers > 0},
+              {"in_order", args.dataloader_in_order},
+              {"seed", args.data_seed.value_or(args.seed)}};
+  if (args.dataloader_prefetch_factor) kwargs["prefetch_factor"] = *args.dataloader_prefetch_factor;
+  for (const auto& [key, value] : options.dataloader_kwargs.items()) kwargs[key] = value;
+  DataLoaderOptions loader = DataLoaderOptions::from_kwargs(kwargs);
+  if (options.data_collator) loader.collate_fn = options.data_collator;
+  return loader;
+}
+
+}  // namespace
+
+void Trainer::prepare(Run& run) {
+  if (!options_.train_dataset) throw UserError("data.train", "there is no training set: expected a train_dataset, got none");
+  if (args_.eval_strategy != "no" && options_.eval_dataset.sets.empty()) {
+    throw UserError("training.eval_strategy", "expected an evaluation set, since eval_strategy is '" + args_.eval_strategy + "', got none",
+                    "give data.validation.datasets, or set training.eval_strategy: 'no'");
+  }
+  make_directories(args_.output_dir);
+  run.lock = std::make_unique<FileLock>(fs::path(args_.output_dir) / ".lock");
+  clean_stale_checkpoints(args_.output_dir);
+
+  DataLoaderOptions loader_options = training_loader_options(args_, options_);
+  if (args_.train_sampling_strategy == "group_by_length") {
+    loader_options.sampler = std::make_shared<LengthGroupedSampler>(
+        sample_lengths(*options_.train_dataset, args_.length_column_name == "length" ? "input_ids" : args_.length_column_name),
+        LengthGroupedSamplerOptions{.batch_size = args_.per_device_train_batch_size * args_.gradient_accumulation_steps,
+                                    .seed = args_.data_seed.value_or(args_.seed)});
+    loader_options.shuffle = false;
+  }
+  run.loader = std::make_unique<DataLoader>(options_.train_dataset, loader_options);
+  plan_ = plan_steps(args_, run.loader->batches_per_epoch());
+
+  ParameterGroupOptions group_options{.weight_decay = args_.weight_decay};
+  for (const ParameterGroupParams& group : args_.parameter_groups) {
+    group_options.overrides.push_back({group.pattern, group.learning_rate, group.weight_decay, group.freeze});
+  }
+  const std::vector<ParameterGroup> groups = make_parameter_groups(*model_, group_options);
+  run.parameter_names = parameter_names(groups);
+  NamedParameters trained;
+  for (const ParameterGroup& group : groups) trained.insert(trained.end(), group.parameters.begin(), group.parameters.end());
+  for (const auto& [name, parameter] : trained) run.parameters.push_back(parameter);
+
+  run.optimizer = options_.optimizers.optimizer;
+  if (!run.optimizer) {
+    run.optimizer = make_optimizer({.name = args_.optim,
+                                    .learning_rate = args_.learning_rate,
+                                    .adam_beta1 = args_.adam_beta1,
+                                    .adam_beta2 = args_.adam_beta2,
+                                    .adam_epsilon = args_.adam_epsilon,
+                                    .sgd_momentum = args_.sgd_momentum,
+                                    .optim_args = args_.optim_args},
+                                   groups);
+  }
+  run.scheduler = options_.optimizers.lr_scheduler;
+  if (!run.scheduler) {
+    run.scheduler = std::make_shared<LrScheduler>(
+        *run.optimizer,
+        ScheduleOptions{.type = args_.lr_scheduler_type, .warmup_steps = plan_.warmup_steps, .total_steps = plan_.max_steps, .kwargs = args_.lr_scheduler_kwargs});
+  }
+  if (run.scheduler->needs_metric() && args_.eval_strategy == "no") {
+    throw UserError("training.lr_scheduler_type", "'" + args_.lr_scheduler_type + "' follows an evaluation metric: expected an eval_strategy other than 'no'",
+                    "set training.eval_strategy");
+  }
+  if (args_.ema_decay) run.ema = std::make_unique<ExponentialMovingAverage>(trained, *args_.ema_decay);
+
+  state_ = TrainerState();
+  control_ = TrainerControl();
+  const auto apply_plan = [&] {
+    state_.max_steps = plan_.max_steps;
+    state_.num_train_epochs = plan_.num_train_epochs;
+    state_.logging_steps = plan_.logging_steps;
+    state_.eval_steps = plan_.eval_steps;
+    state_.save_steps = plan_.save_steps;
+    state_.train_batch_size = args_.per_device_train_batch_size;
+  };
+  apply_plan();
+
+  if (!args_.resume_from_checkpoint.empty()) {
+    fs::path checkpoint = args_.resume_from_checkpoint;
+    if (args_.resume_from_checkpoint == "last") {
+      const ResumeSearch search = find_resume_checkpoint(args_.output_dir);
+      for (const SkippedCheckpoint& skipped : search.skipped) log_warning("skipping " + skipped.path.string() + ": " + skipped.reason);
+      checkpoint = search.checkpoint.value_or(fs::path());
+      if (checkpoint.empty()) log_info("no checkpoint to resume from in " + args_.output_dir + "; starting from the beginning");
+    }
+    if (!checkpoint.empty()) restore(run, checkpoint);
+    apply_plan();
+  }
+
+  TelemetryOptions telemetry{.output_dir = args_.output_dir};
+  if (!args_.logging_dir.empty()) telemetry.tensorboard_dir = args_.logging_dir;
+  telemetry.enable_tensorboard = std::find(args_.report_to.begin(), args_.report_to.end(), "tensorboard") != args_.report_to.end();
+  telemetry.enable_progress_bar = !args_.disable_tqdm.value_or(false);
+  run.events = make_event_hub(telemetry);
+  run.events->on_run_begin({.run_name = args_.run_name,
+                            .output_dir = args_.output_dir,
+                            .config_yaml = options_.config_yaml,
+                            .start_step = state_.global_step,
+                            .total_steps = plan_.max_steps});
+}
+
+TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
+  if (!resume_from_checkpoint.empty()) args_.resume_from_checkpoint = resume_from_checkpoint;
+  struct EndRun {
+    std::unique_ptr<Run>& run;
+    ~EndRun() {
+      if (run && run->events) run->events->on_run_end();
+      run.reset();
+    }
+  } end_run{run_};
+  run_ = std::make_unique<Run>();
+  Run& run = *run_;
+  at::manual_seed(args_.seed);
+  prepare(run);
+  model_->train();
+  TrainOutput output;
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_begin(context); });
+  if (args_.eval_on_start && state_.global_step == 0) {
+    const RateMeter::Pause pause(run.rate);
+    evaluate();
+  }
+  if (state_.evaluation_pending) {
+    control_.should_evaluate = true;
+    control_.should_save = args_.save_strategy != "no";
+    maybe_log_evaluate_save(run);
+  }
+  if (state_.global_step < plan_.max_steps) {
+    run_epochs(run);
+  } else {
+    log_info(cat("nothing left to train: the checkpoint is at step ", state_.global_step, " of ", plan_.max_steps,
+                 "; raise training.max_steps or training.num_train_epochs to go on"));
+  }
+  finish(run, output);
+  return output;
+}
+
+void Trainer::finish(Run& run, TrainOutput& output) {
+  if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
+    log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ", state_.best_model_checkpoint));
+    load_state_dict(*model_, load_weights(state_.best_model_checkpoint), /*strict=*/true, state_.best_model_checkpoint);
+  } else if (run.ema) {
+    run.ema->swap();  // for good: what is saved is what was evaluated
+  }
+  const double seconds = run.seconds();
+  const auto steps = state_.global_step - run.resumed_step;
+  const auto samples = state_.samples_seen - run.resumed_samples;
+  output.global_step = state_.global_step;
+  output.training_loss = state_.global_step == 0 ? 0 : state_.total_loss / static_cast<double>(state_.global_step);
+  output.metrics = {{"train_runtime", seconds},
+                    {"train_samples_per_second", static_cast<double>(samples) / seconds},
+                    {"train_steps_per_second", static_cast<double>(steps) / seconds},
+                    {"train_loss", output.training_loss}};
+  log(output.metrics, LogKind::kSummary);
+  state_.train_seconds += seconds;
+  if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() && args_.load_best_model_at_end) {
+    rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step});
+  }
+  if (args_.save_final_model) save_model();
+  write_file_atomically(fs::path(args_.output_dir) / "trainer_state.json", state_.to_json().dump(2) + "\n");
+  notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_end(context); });
+}
+
+void Trainer::log(const MetricValues& values, LogKind kind) {
+  if (run_ && run_->events) {
+    const LogRecord record{.step = state_.global_step, .epoch = state_.epoch, .values = values};
+    switch (kind) {
+      case LogKind::kTraining: run_->events->on_log(record); break;
+      case LogKind::kEvaluation: run_->events->on_eval(record); break;
+      case LogKind::kSummary: run_->events->on_summary(record); break;
+    }
+  }
+  Json entry = Json::object();
+  for (const auto& [name, value] : values) entry[name] = value;
+  entry["epoch"] = state_.epoch;
+  entry["step"] = state_.global_step;
+  state_.log_history.push_back(std::move(entry));
+  notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_log(context, values); });
+}
+
+}  // namespace oumi

@@ -1,0 +1,155 @@
+// The Hugging Face-style Trainer: one engine behind `oumi-cpp train`, this class and its subclasses.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "oumi/data/collate.h"
+#include "oumi/data/dataset.h"
+#include "oumi/metrics/metric.h"
+#include "oumi/models/model.h"
+#include "oumi/trainer/callbacks.h"
+#include "oumi/trainer/training_arguments.h"
+
+namespace oumi {
+
+class DataLoader;
+class LrScheduler;
+
+// All predictions and labels of an evaluation set, for `compute_metrics`. Holding them takes memory for the whole set; a
+// Metric (metrics/metric.h) is fed batch by batch instead.
+struct EvalPrediction {
+  Tensor predictions;  // [samples, ...]
+  Tensor label_ids;    // [samples, ...], undefined when the set has no labels
+};
+
+using ComputeMetrics = std::function<MetricValues(const EvalPrediction&)>;
+// Replaces the model's own loss.
+using ComputeLossFunc = std::function<Tensor(const Outputs& outputs, const Batch& batch)>;
+
+// One evaluation set, or several by name (their metrics are eval_<name>_loss, ...).
+struct EvalDatasets {
+  EvalDatasets() = default;
+  EvalDatasets(DatasetPtr dataset);  // NOLINT: the page's `.eval_dataset = dataset`
+  template <class T, class = std::enable_if_t<std::is_base_of_v<Dataset, T>>>
+  EvalDatasets(std::shared_ptr<T> dataset) : EvalDatasets(DatasetPtr(std::move(dataset))) {}  // NOLINT
+  EvalDatasets(std::vector<std::pair<std::string, DatasetPtr>> named) : sets(std::move(named)) {}  // NOLINT
+  std::vector<std::pair<std::string, DatasetPtr>> sets;  // a single unnamed set has the name ""
+};
+
+struct Optimizers {
+  std::shared_ptr<torch::optim::Optimizer> optimizer;
+  std::shared_ptr<LrScheduler> lr_scheduler;
+};
+
+// The constructor's arguments in HF's order, for designated initialisers.
+struct TrainerOptions {
+  ModelPtr model;
+  TrainingArguments args;
+  CollateFn data_collator = {};
+  DatasetPtr train_dataset = {};
+  EvalDatasets eval_dataset = {};
+  std::function<ModelPtr()> model_init = {};  // called after seeding when `model` is empty
+  ComputeLossFunc compute_loss_func = {};
+  ComputeMetrics compute_metrics = {};
+  std::vector<CallbackPtr> callbacks = {};
+  Optimizers optimizers = {};                 // empty: built from args
+
+  // --- ours ---
+  std::vector<MetricPtr> metrics = {};        // fed batch by batch; default: ClassificationMetric
+  Json dataloader_kwargs = Json::object();    // any DataLoader option for training; wins over args.dataloader_*
+  Json eval_dataloader_kwargs = Json::object();
+  std::string config_yaml = {};               // written into checkpoints and TensorBoard's text
+};
+
+struct TrainOutput {
+  std::int64_t global_step = 0;
+  double training_loss = 0;  // mean over all updates of the run
+  MetricValues metrics;
+};
+
+// One batch's worth of predictions, handed on as they are made.
+struct PredictionBatch {
+  std::vector<std::int64_t> sample_ids;
+  Tensor predictions;           // logits [batch, ...], float32 on the CPU
+  std::optional<Tensor> labels;
+};
+using PredictionConsumer = std::function<void(const PredictionBatch&)>;
+
+class Trainer {
+ public:
+  // Throws UserError for arguments that do not fit each other.
+  explicit Trainer(TrainerOptions options);
+  virtual ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
+
+  // Trains to the end of the plan, or from a checkpoint on when `resume_from_checkpoint` (a folder, or "last") or the
+  // argument of that name is set. Throws StoppedBySignal after a complete checkpoint when SIGINT or SIGTERM arrives.
+  TrainOutput train(const std::string& resume_from_checkpoint = "");
+
+  // Loss and metrics of `datasets` (default: eval_dataset), their names prefixed with "<prefix>_".
+  virtual MetricValues evaluate(const EvalDatasets& datasets = {}, const std::string& prefix = "eval");
+
+  // Feeds every batch's predictions to `consumer`; returns loss and metrics where there are labels.
+  virtual MetricValues predict(const DatasetPtr& dataset, const PredictionConsumer& consumer, const std::string& prefix = "test");
+
+  // Writes model.safetensors and config.json (default: into output_dir).
+  void save_model(const std::filesystem::path& directory = {});
+
+  void add_callback(CallbackPtr callback);
+
+  Model& model() { return *model_; }
+  const TrainingArguments& args() const noexcept { return args_; }
+  const TrainerState& state() const noexcept { return state_; }
+  torch::optim::Optimizer* optimizer() noexcept;
+
+ protected:
+  // --- HF's override points ---
+  // The batch's loss. `outputs`, when not null, receives the model's outputs.
+  virtual Tensor compute_loss(Model& model, const Batch& batch, Outputs* outputs);
+  // Forward and backward of one of an update's `micro_batches`; returns the loss's share of the update (loss / micro_batches).
+  virtual Tensor training_step(Model& model, const Batch& batch, std::int64_t micro_batches);
+  // Logs of the run pass here.
+  enum class LogKind { kTraining, kEvaluation, kSummary };
+  virtual void log(const MetricValues& values, LogKind kind = LogKind::kTraining);
+
+ private:
+  struct Run;  // what exists only while training: loader, optimizer, schedule, sinks, resume position
+
+  void run_epochs(Run& run);
+  void run_epoch(Run& run, std::int64_t epoch);
+  void update(Run& run, std::vector<Batch>& micro_batches);
+  void mark_boundary(Run& run);
+  void after_update(Run& run);
+  void maybe_log_evaluate_save(Run& run);
+  void prepare(Run& run);
+  void restore(Run& run, const std::filesystem::path& checkpoint);
+  void save_checkpoint(Run& run);
+  void stop_if_asked(Run& run);
+  void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm);
+  void finish(Run& run, TrainOutput& output);
+  void write_histograms(Run& run);
+  void write_report_data(const MetricValues& metrics);
+  MetricValues evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer);
+  bool uses_own_loss() const;
+  template <class Notify>
+  void notify(Notify&& notify_one);
+
+  TrainingArguments args_;
+  TrainerOptions options_;
+  ModelPtr model_;
+  c10::Device device_;
+  TrainerState state_;
+  TrainerControl control_;
+  StepPlan plan_;
+  std::vector<CallbackPtr> callbacks_;
+  std::unique_ptr<Run> run_;
+};
+
+}  // namespace oumi
