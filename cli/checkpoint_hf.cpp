@@ -6,6 +6,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/files.h"
+#include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/resume_search.h"
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/models/pretrained.h"

@@ -45,8 +45,9 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   checkpoint->require_subcommand(1);
   for (const char* subverb : {"verify", "convert"}) {
     CLI::App* sub = checkpoint->add_subcommand(subverb, subverb == std::string("verify") ? "check every file against the manifest" : "write another format");
-    sub->add_option("arguments", line.arguments, "checkpoint folder or file, and options")->type_name("PATH");
-    sub->allow_extras();
+    sub->prefix_command();  // the command itself reads what follows, options and their values in their order
+    sub->footer(subverb == std::string("verify") ? "oumi-cpp checkpoint verify PATH [--json]"
+                                                 : "oumi-cpp checkpoint convert PATH --to safetensors|pt|hf [-o OUTPUT] [--max-shard-size 5GB] [--overwrite]");
   }
   CLI::App* make = app.add_subcommand("new", "write a project with a model of your own, ready to build and train");
   make->add_option("name", line.arguments, "the project's name, also its folder")->required()->type_name("NAME")->expected(1);

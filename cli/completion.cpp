@@ -33,12 +33,12 @@ constexpr Verb kVerbs[] = {
     {"completion", "print a shell completion script", "--help", "bash zsh fish", false},
 };
 
-// Safe between single quotes of all three shells; help texts are ours, but keys and helps may hold any punctuation.
+// Safe between single quotes in all three shells: helps hold apostrophes and other punctuation.
 std::string plain(std::string_view text) {
   std::string result;
   for (const char c : text) {
-    if (c == '\'' || c == '"' || c == '`' || c == '\\' || c == '$') continue;
-    result += c == '\n' || c == '\t' ? ' ' : c;
+    if (c == '\'') result += "’";
+    else if (c != '"' && c != '`' && c != '\\' && c != '$') result += c == '\n' || c == '\t' ? ' ' : c;
   }
   return result;
 }
@@ -81,7 +81,7 @@ std::string zsh_script(const std::vector<ConfigKeyHelp>& keys) {
   // _describe splits "name:help" at the first colon, which no key holds.
   std::string verbs, cases, key_list;
   for (const Verb& verb : kVerbs) {
-    verbs += cat("    '", verb.name, ":", verb.help, "'\n");
+    verbs += cat("    '", verb.name, ":", plain(verb.help), "'\n");
     cases += cat("    ", verb.name, ") options=(", verb.options, "); words_=(", verb.words, "); config=", verb.takes_config ? 1 : 0, " ;;\n");
   }
   for (const ConfigKeyHelp& key : keys) key_list += cat("    '--", plain(key.key), ":", plain(key.help), "'\n");
@@ -127,7 +127,7 @@ std::string fish_script(const std::vector<ConfigKeyHelp>& keys) {
                        "complete -c oumi-cpp -f -n __fish_use_subcommand -l version -d 'print the version'\n";
   std::string with_config;
   for (const Verb& verb : kVerbs) {
-    script += cat("complete -c oumi-cpp -f -n __fish_use_subcommand -a ", verb.name, " -d '", verb.help, "'\n");
+    script += cat("complete -c oumi-cpp -f -n __fish_use_subcommand -a ", verb.name, " -d '", plain(verb.help), "'\n");
     const std::string condition = cat(" -n '__fish_seen_subcommand_from ", verb.name, "'");
     for (const std::string& option : split(verb.options, ' ')) {
       const std::string name = option.substr(2);

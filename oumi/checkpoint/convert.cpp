@@ -72,7 +72,8 @@ std::vector<fs::path> convert_folder(const fs::path& input, const ConvertOptions
 }  // namespace
 
 std::vector<fs::path> convert_weights(const fs::path& input, const ConvertOptions& options) {
-  if (!fs::exists(input)) throw UserError(input.string(), "does not exist", "check the path");
+  std::error_code ignored;
+  if (!fs::exists(input, ignored)) throw UserError(input.string(), "does not exist", "check the path");
   return fs::is_directory(input) ? convert_folder(input, options) : convert_file(input, options);
 }
 

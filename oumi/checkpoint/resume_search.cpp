@@ -51,10 +51,11 @@ ResumeSearch check_foreign(const fs::path& checkpoint) {
 }  // namespace
 
 ResumeSearch check_resume_checkpoint(const fs::path& checkpoint, const ResumeOptions& options) {
-  if (!fs::is_directory(checkpoint)) {
-    throw UserError(checkpoint.string(), fs::exists(checkpoint) ? "expected a checkpoint folder, got a file" : "the checkpoint does not exist", "check the path");
+  std::error_code ignored;
+  if (!fs::is_directory(checkpoint, ignored)) {
+    throw UserError(checkpoint.string(), fs::exists(checkpoint, ignored) ? "expected a checkpoint folder, got a file" : "the checkpoint does not exist", "check the path");
   }
-  if (!fs::exists(checkpoint / kManifestName) && options.allow_without_manifest) return check_foreign(checkpoint);
+  if (!fs::exists(checkpoint / kManifestName, ignored) && options.allow_without_manifest) return check_foreign(checkpoint);
   const VerifyReport report = verify_checkpoint(checkpoint);
   if (!report.ok()) {
     std::string hint = "resume from an older checkpoint";

@@ -109,10 +109,11 @@ StateDict load_safetensors(const fs::path& path) { return SafetensorsFile(path).
 
 StateDict load_sharded_safetensors(const fs::path& directory, const std::string& base_name) {
   const fs::path single = directory / (base_name + ".safetensors");
-  if (fs::exists(single)) return load_safetensors(single);
+  std::error_code ignored;  // a folder that may not be read is reported as one without weights
+  if (fs::exists(single, ignored)) return load_safetensors(single);
   const fs::path index_path = single.string() + ".index.json";
   const std::string origin = index_path.string();
-  if (!fs::exists(index_path)) {
+  if (!fs::exists(index_path, ignored)) {
     throw UserError(directory.string(), "no weights found: expected " + single.filename().string() + " or " + index_path.filename().string());
   }
   const Json index = read_json_file(index_path);
@@ -131,7 +132,7 @@ StateDict load_sharded_safetensors(const fs::path& directory, const std::string&
     }
     auto found = shards.find(shard);
     if (found == shards.end()) {
-      if (!fs::exists(directory / shard)) {
+      if (!fs::exists(directory / shard, ignored)) {
         throw UserError((directory / shard).string(), "the index lists this file, and it is missing", "fetch or save the weights again");
       }
       found = shards.try_emplace(shard, directory / shard).first;

@@ -181,8 +181,8 @@ class GraphReader {
       fits = sizes[i] >= 0 && strides[i] >= 0 && !__builtin_mul_overflow(count, sizes[i], &count) &&
              !__builtin_mul_overflow(std::max<std::int64_t>(sizes[i] - 1, 0), strides[i], &reach) && !__builtin_add_overflow(last, reach, &last);
     }
-    std::int64_t end = 0;
-    fits = fits && !__builtin_add_overflow(last, count == 0 ? 0 : 1, &end) && !__builtin_mul_overflow(end, item, &end) && (count == 0 || end <= needed);
+    std::int64_t end = 0, bytes = 0;
+    fits = fits && !__builtin_mul_overflow(count, item, &bytes) && !__builtin_add_overflow(last, count == 0 ? 0 : 1, &end) && !__builtin_mul_overflow(end, item, &end) && (count == 0 || end <= needed);
     if (!fits) fail("a tensor reaches outside its storage '" + key + cat("': offset ", offset, ", sizes ", at::IntArrayRef(sizes), ", strides ", at::IntArrayRef(strides), ", storage of ", needed, " bytes"));
     const auto options = at::TensorOptions().dtype(*type);
     if (count == 0) return at::empty(sizes, options);

@@ -26,7 +26,7 @@ bool same_layout(const Tensor& a, const Tensor& b) {
 }
 
 Tensor laid_out_like(const Tensor& model, const Tensor& tensor) {
-  return model.defined() ? tensor : at::empty_like(model);
+  return same_layout(model, tensor) && tensor.is_non_overlapping_and_dense() ? tensor : at::empty_like(model).copy_(tensor);
 }
 
 // Lists that a fused kernel can take: of one device and dtype, every tensor of a row without gaps and in one layout. The
