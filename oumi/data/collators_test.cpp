@@ -91,10 +91,13 @@ TEST(CollatorsTest, BadNamesAndArgumentsAreErrors) {
 }
 
 TEST(CollatorsTest, UsersCollatorsAreFoundByNameAndCannotBeReplaced) {
-  register_collator("OnlyFirst", [](const Kwargs& kwargs) -> CollateFn {
-    const auto field = kwargs.require<std::string>("field");
-    return [field](const std::vector<Sample>& samples) { return Batch{{field, samples.front().at(field).unsqueeze(0)}}; };
-  });
+  [[maybe_unused]] static const bool once = [] {  // the table lasts as long as the process, also under --gtest_repeat
+    register_collator("OnlyFirst", [](const Kwargs& kwargs) -> CollateFn {
+      const auto field = kwargs.require<std::string>("field");
+      return [field](const std::vector<Sample>& samples) { return Batch{{field, samples.front().at(field).unsqueeze(0)}}; };
+    });
+    return true;
+  }();
   EXPECT_EQ(build_collator("onlyfirst", {{"field", "labels"}})(texts()).at("labels").sizes(), at::IntArrayRef({1, 3}));
   EXPECT_THAT(error_of([] { register_collator("ONLYFIRST", nullptr); }), HasSubstr("already registered as 'OnlyFirst'"));
   EXPECT_THAT(collator_names(), testing::IsSupersetOf({"default", "padding", "OnlyFirst"}));
