@@ -141,7 +141,10 @@ bool run_traced(pid_t child, const Fault& fault, Outcome& outcome) {
       outcome.removal = removes(registers);
       registers.orig_rax = ~0ull;  // the call does not take place
       ::ptrace(PTRACE_SETREGS, child, nullptr, &registers);
-      if (fault.error == 0) ::kill(child, SIGKILL);
+      if (fault.error == 0) {
+        ::kill(child, SIGKILL);
+        return ::waitpid(child, &status, 0) == child;
+      }
       inject = true;
     } else if (!entering && inject) {
       inject = false;
@@ -167,12 +170,6 @@ class TracedSave : public testing::Test {
     });
   }
 
-  // Hundreds of saves: in memory, where the machine has a place for that, fsync costs nothing.
-  struct FastTemporaryFolders {
-    FastTemporaryFolders() {
-      if (::access("/dev/shm", W_OK) == 0) ::setenv("TMPDIR", "/dev/shm", /*overwrite=*/0);
-    }
-  } fast_;
   TemporaryDirectory folder_;
   fs::path out_ = folder_.path() / "out";
 };

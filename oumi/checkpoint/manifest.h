@@ -1,5 +1,6 @@
 // manifest.json: what a complete checkpoint consists of. Written last, so a folder with a manifest that verifies is whole.
-//   {"format": "oumi-checkpoint", "version": 1, "step": 500, "files": {"model.safetensors": {"size": 123, "xxh3_128": "..."}}}
+//   {"format": "oumi-checkpoint", "version": 1, "step": 500, "files": {"model.safetensors": {"size": 123, "xxh3_128": "..."}},
+//    "manifest_xxh3_128": "..."}
 // Equal files give an equal manifest: no time and no run id in it. No torch here.
 #pragma once
 

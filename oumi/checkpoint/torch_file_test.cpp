@@ -196,7 +196,7 @@ TEST(Pickle, RefusesDamage) {
   EXPECT_THAT(pickle_error("\x80\x02NNR."), HasSubstr("a call of what is no function"));
   EXPECT_THAT(pickle_error("\x80\x02NNa."), HasSubstr("append to what is no list"));
   EXPECT_THAT(pickle_error("\x80\x02}(Nu."), HasSubstr("a key without a value"));
-  EXPECT_THAT(pickle_error("\x80\x02(N]s."), HasSubstr("no dict"));
+  EXPECT_THAT(pickle_error("\x80\x02NNNs."), HasSubstr("no dict"));
   EXPECT_THAT(pickle_error(std::string("\x80\x02X\xff\xff\xff\xff", 7) + "abc"), HasSubstr("expected 4294967295 more bytes, got 3"));
   EXPECT_THAT(pickle_error(std::string("\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff", 11)), HasSubstr("more bytes, got 0"));
   EXPECT_THAT(pickle_error("\x80\x02\x8a\x09" "123456789."), HasSubstr("an integer of 9 bytes"));
