@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=${1:-release} jobs=${2:-$(nproc)}
-[ "$preset" = release ] && python3 scripts/check_layers.py
+python3 scripts/check_layers.py --self-test
+python3 scripts/check_layers.py
 cmake --build "build/$preset" --parallel "$jobs"
 # The tests use both cores themselves (data-loader threads, OpenMP), so they run one after the other.
 ctest --test-dir "build/$preset" --output-on-failure --no-tests=error --timeout 600

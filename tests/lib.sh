@@ -116,14 +116,14 @@ expect_no_leftovers() {
   [ -z "$left" ] || fail "left behind: $left"
 }
 
-# Waits until the command succeeds, at most 60 s.
+# Waits until the command succeeds, at most 30 s.
 wait_until() {
   local i
-  for ((i = 0; i < 1200; i++)); do
+  for ((i = 0; i < 600; i++)); do
     if "$@" >/dev/null 2>&1; then return 0; fi
     sleep 0.05
   done
-  fail "nothing happened in 60 s: $*"
+  fail "nothing happened in 30 s: $*"
   return 1
 }
 

@@ -354,10 +354,10 @@ TEST(DataLoaderTest, ForeignErrorsBecomeUserErrorsAndKindsAreKept) {
     EXPECT_THAT(error_when([](std::int64_t) { throw UserError("f.csv", "sample 0: bad"); }), HasSubstr("2 error: [f.csv] sample 0: bad"));
     EXPECT_THAT(error_when([](std::int64_t) { throw std::bad_alloc(); }), HasSubstr("not ours"));
     dataset->on_get = nullptr;
-    DataLoader loader(dataset, DataLoaderOptions{.batch_size = 2, .num_workers = workers, .collate_fn = [](const std::vector<Sample>&) -> Batch {
+    DataLoader loader(dataset, DataLoaderOptions{.batch_size = 4, .num_workers = workers, .collate_fn = [](const std::vector<Sample>&) -> Batch {
                                                    throw std::runtime_error("odd");
                                                  }});
-    EXPECT_EQ(error_of([&] { loader.next(); }), "2 error: [numbers] collate_fn on samples 0, 1: odd");
+    EXPECT_EQ(error_of([&] { loader.next(); }), "2 error: [numbers] collate_fn on samples 0, 1, 2, 3: odd");
   }
 }
 

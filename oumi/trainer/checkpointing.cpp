@@ -144,6 +144,10 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
     run.boundary.epoch = state_.global_step / plan_.updates_per_epoch;
     run.boundary.batches = state_.global_step % plan_.updates_per_epoch * args_.gradient_accumulation_steps;
   }
+  if (args_.ignore_data_skip && !run.boundary.epoch_ended) {
+    run.boundary.batches = 0;  // the epoch is read from its beginning again
+    run.boundary.loader_state = Json();
+  }
   if (ours && fs::exists(checkpoint / "environment.json")) {
     const Json then = read_json_file(checkpoint / "environment.json"), now = numerics_environment();
     for (const auto& [key, value] : now.items()) {

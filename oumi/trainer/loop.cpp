@@ -46,7 +46,7 @@ void Trainer::run_epochs(Run& run) {
 
 void Trainer::run_epoch(Run& run, std::int64_t epoch) {
   if (run.boundary.loader_state.is_null()) {
-    run.loader->start_epoch(epoch, args_.ignore_data_skip ? 0 : run.boundary.batches);
+    run.loader->start_epoch(epoch, run.boundary.batches);
   } else {
     run.loader->load_state_dict(run.boundary.loader_state);  // a resumed stream
   }

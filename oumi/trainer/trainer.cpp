@@ -219,6 +219,7 @@ void Trainer::finish(Run& run, TrainOutput& output) {
     rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step});
   }
   if (args_.save_final_model) save_model();
+  write_report_data();
   write_file_atomically(fs::path(args_.output_dir) / "trainer_state.json", state_.to_json().dump(2) + "\n");
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_end(context); });
 }

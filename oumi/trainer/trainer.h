@@ -135,7 +135,7 @@ class Trainer {
   void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm);
   void finish(Run& run, TrainOutput& output);
   void write_histograms(Run& run);
-  void write_report_data(const MetricValues& metrics);
+  void write_report_data();
   MetricValues evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer);
   bool uses_own_loss() const;
   template <class Notify>

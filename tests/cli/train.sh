@@ -24,7 +24,6 @@ training:
   eval_steps: 6
   warmup_steps: 2
 YAML
-train() { "$OUMI_CPP" train -c run.yaml "$@"; }
 
 CASE="files of a run"
 expect_exit 0 "$OUMI_CPP" train -c run.yaml
@@ -129,9 +128,9 @@ expect_equal "$(cat file)" text "the file in the way"
 
 CASE="two runs in one folder"
 rm -rf busy
-train training.output_dir=busy training.max_steps=100000 training.save_steps=100000 training.eval_strategy=no >first.log 2>&1 &
+"$OUMI_CPP" train -c run.yaml training.output_dir=busy training.max_steps=100000 training.save_steps=100000 training.eval_steps=100000 >first.log 2>&1 &
 first=$!
-wait_until test -s busy/metrics_rank0000.jsonl
+wait_until test -s busy/metrics_rank0000.jsonl || cat first.log >&2
 expect_error 2 "busy" "$OUMI_CPP" train -c run.yaml training.output_dir=busy
 expect_stderr "$first"  # who holds it
 expect_error 2 "busy" "$OUMI_CPP" train -c run.yaml training.output_dir=busy --overwrite
@@ -159,10 +158,13 @@ assert state["best_metric"] == losses[best], (state["best_metric"], losses)
 assert state["best_model_checkpoint"].endswith(f"checkpoint-{best}"), (state["best_model_checkpoint"], losses)
 assert open("best/model.safetensors", "rb").read() == open(f"best/checkpoint-{best}/model.safetensors", "rb").read()
 PY
-expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=none training.save_strategy=no training.enable_tensorboard=false
+expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=none "training.save_strategy='no'" training.enable_tensorboard=false
 expect_absent none/tensorboard
 pass; ! compgen -G 'none/checkpoint-*' >/dev/null || fail "save_strategy no left checkpoints"
 expect_file none/model.safetensors
+
+# YAML reads a bare no as false; for the strategies it can only mean the word.
+expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=bare training.save_strategy=no training.eval_strategy=no
 
 CASE="not a terminal"
 # The progress bar draws nothing over and over where nobody looks.

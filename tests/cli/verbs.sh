@@ -85,7 +85,7 @@ data:
     datasets:
       - dataset_name: parquet
         dataset_path: predictions.parquet
-        dataset_kwargs: {stack: {input_ids: [label], labels: [prediction]}, columns: [input_ids, labels]}
+        dataset_kwargs: {stack: {input_ids: [label], labels: [prediction]}, columns: [label, prediction]}
 training: {output_dir: never, max_steps: 1}
 YAML
 expect_exit 0 "$OUMI_CPP" config check -c columns.yaml

@@ -73,7 +73,8 @@ CASE="data that is not there"
 refused 2 "nowhere" run.yaml "$train_set.dataset_path=nowhere"
 expect_stderr "dataset_path"
 mkdir -p nothing
-refused 2 "train-images-idx3-ubyte" run.yaml "$train_set.dataset_path=nothing"
+refused 2 "nothing/train-" run.yaml "$train_set.dataset_path=nothing"
+expect_stderr "no such file"
 refused 2 "split" run.yaml "$train_set.split=tran"
 expect_stderr "train"
 refused 2 "split" run.yaml "$train_set.split='train[200:300]'"
@@ -99,7 +100,8 @@ cp -r data labels
 printf '\x0b' | dd of=labels/train-labels-idx1-ubyte bs=1 seek=$((8 + 37)) conv=notrunc status=none
 refused 2 "37" run.yaml "$train_set.dataset_path=labels" training.num_train_epochs=1 training.max_steps=-1
 expect_stderr "11"
-refused 2 "num_classes" run.yaml model.model_kwargs.num_classes=3 training.num_train_epochs=1 training.max_steps=-1 || true
+refused 2 "out of bounds" run.yaml model.model_kwargs.num_classes=3
+expect_stderr "samples"
 
 CASE="damaged IDX"
 damage() { rm -rf damaged; cp -r data damaged; }
@@ -281,10 +283,9 @@ BASH
   expect_stderr "No space left"
   expect_equal "$(cat left.txt)" "" "temporary files on the full disk"
   pass; grep -q good verified.txt && ! grep -q bad verified.txt || fail "checkpoints on the full disk: $(sort verified.txt | uniq -c)"
-  printf 'x%.0s' {1..600} >filler
-  expect_error 3 "full" "${full[@]}" bash -c 'mkdir -p full && mount -t tmpfs -o size=16k tmpfs full && exec "$@"' _ "$OUMI_CPP" train -c run.yaml training.output_dir=full/out
-  expect_error 3 "full" "${full[@]}" bash -c 'mkdir -p full && mount -t tmpfs -o size=8k tmpfs full && exec "$@"' _ "$OUMI_CPP" predict -c run.yaml model.model_name=saved "${evaluation[1]}" -o full/predictions.jsonl
-  expect_error 3 "full" "${full[@]}" bash -c 'mkdir -p full && mount -t tmpfs -o size=8k tmpfs full && exec "$@"' _ "$OUMI_CPP" predict -c run.yaml model.model_name=saved "${evaluation[1]}" -o full/predictions.parquet
+    expect_error 3 "full" "${full[@]}" bash -c 'mkdir -p full && mount -t tmpfs -o size=16k tmpfs full && exec "$@"' _ "$OUMI_CPP" train -c run.yaml training.output_dir=full/out
+  expect_error 3 "full" "${full[@]}" bash -c 'mkdir -p full && mount -t tmpfs -o size=4k tmpfs full && exec "$@"' _ "$OUMI_CPP" predict -c run.yaml model.model_name=saved "${evaluation[1]}" -o full/predictions.jsonl
+  expect_error 3 "full" "${full[@]}" bash -c 'mkdir -p full && mount -t tmpfs -o size=4k tmpfs full && exec "$@"' _ "$OUMI_CPP" predict -c run.yaml model.model_name=saved "${evaluation[1]}" -o full/predictions.parquet
 else
   skip "full disk: mounting is not permitted here"
 fi

@@ -3,7 +3,7 @@
 # update of several micro-batches, on a stream, with workers, after a signal, and beyond its first end.
 source "$(dirname "$0")/../lib.sh"
 
-small_fashion data 200 64
+small_fashion data 100 64
 # Dropout and random transforms: a resumed run has to have every random generator back, not the weights alone.
 cat >images.yaml <<'YAML'
 model:
@@ -22,7 +22,7 @@ data:
 training:
   output_dir: out
   max_steps: 20
-  per_device_train_batch_size: 8
+  per_device_train_batch_size: 4
   learning_rate: 1.0e-3
   lr_scheduler_type: cosine
   warmup_steps: 4
@@ -84,9 +84,9 @@ resume_everywhere() {
 resume_everywhere plain images.yaml 20 "1 13 20"
 # Three micro-batches an update, 9 updates an epoch of which the last has one: 9 is an epoch's end, 11 lies inside the second.
 resume_everywhere accumulated images.yaml 20 "8 9 11" training.gradient_accumulation_steps=3
-# Threads that load ahead; a short last batch (200 = 18 * 11 + 2), 19 batches an epoch; averaged weights.
-resume_everywhere workers images.yaml 40 "18 19 30" training.dataloader_num_workers=2 training.per_device_train_batch_size=11 \
-  training.max_steps=40 training.save_steps=6 training.ema_decay=0.9 training.save_steps=1
+# Threads that load ahead; a short last batch (100 = 14 * 7 + 2), 15 batches an epoch; averaged weights.
+resume_everywhere workers images.yaml 24 "14 15 18" training.dataloader_num_workers=2 training.per_device_train_batch_size=7 \
+  training.max_steps=24 training.ema_decay=0.9
 # Evaluation between steps draws from no generator that training uses.
 CASE="evaluation leaves training alone"
 expect_exit 0 "$OUMI_CPP" train -c images.yaml training.output_dir=evaluated training.eval_strategy=steps training.eval_steps=2
@@ -151,7 +151,7 @@ stop_and_resume() {
   metric "$reference/metrics_rank0000.jsonl" loss >reference.txt
   expect_same reference.txt stopped.txt  # no step twice, none missing
 }
-longer=(training.max_steps=150 training.save_steps=1000)
+longer=(training.max_steps=120 training.save_steps=1000)
 expect_exit 0 "$OUMI_CPP" train -c images.yaml training.output_dir=reference "${longer[@]}"
 stop_and_resume "SIGTERM" TERM 143 images.yaml reference "${longer[@]}"
 stop_and_resume "SIGINT" INT 130 images.yaml reference "${longer[@]}"
@@ -159,7 +159,7 @@ stop_and_resume "SIGTERM with workers" TERM 143 images.yaml reference "${longer[
 accumulating=(training.max_steps=60 training.save_steps=1000 training.gradient_accumulation_steps=3)
 expect_exit 0 "$OUMI_CPP" train -c images.yaml training.output_dir=reference3 "${accumulating[@]}"
 stop_and_resume "SIGTERM between micro-batches" TERM 143 images.yaml reference3 "${accumulating[@]}"
-streaming=(training.max_steps=4000 training.save_steps=100000)
+streaming=(training.max_steps=2000 training.save_steps=100000)
 expect_exit 0 "$OUMI_CPP" train -c sequences.yaml training.output_dir=references "${streaming[@]}"
 stop_and_resume "SIGTERM on a stream" TERM 143 sequences.yaml references "${streaming[@]}"
 
