@@ -18,7 +18,7 @@ const std::vector<ConfigKeyHelp> kKeys = {{"training.max_steps", "Don't \"stop\"
 TEST(CompletionTest, OffersVerbsAndKeysInEveryShell) {
   for (const Shell shell : {Shell::kBash, Shell::kZsh, Shell::kFish}) {
     const std::string script = completion_script(shell, kKeys);
-    for (const char* verb : {"train", "evaluate", "predict", "infer", "config", "checkpoint", "launch", "new", "env", "report", "completion"}) EXPECT_THAT(script, HasSubstr(verb));
+    for (const char* verb : {"train", "evaluate", "predict", "config", "checkpoint", "new", "env", "report", "completion"}) EXPECT_THAT(script, HasSubstr(verb));
     EXPECT_THAT(script, HasSubstr("training.max_steps"));
     EXPECT_THAT(script, HasSubstr("data.train.datasets[0].split"));
   }

@@ -52,6 +52,11 @@ TrainingConfig finish(Value& tree, const std::vector<std::string>& overrides) {
   }
   TrainingConfig config = to_config(tree);
   try {
+    // YAML 1.1 reads a bare `no` as a boolean, and OmegaConf then makes it the word "False": the strategies mean no.
+    for (std::string* strategy : {&config.training.eval_strategy, &config.training.logging_strategy}) {
+      if (*strategy == "False") *strategy = "no";
+    }
+    if (config.training.save_strategy == "False") config.training.save_strategy = "no";
     validate(config);
   } catch (const UserError& error) {
     // Rules see values alone; the tree knows where they were written.

@@ -19,6 +19,7 @@
 #include "oumi/optim/torch_state.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/metrics_file.h"
+#include "oumi/telemetry/metrics_file.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/trainer_notify.h"
 

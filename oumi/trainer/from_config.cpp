@@ -6,6 +6,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <regex>
 #include <thread>
 
 #include "oumi/base/files.h"
@@ -47,16 +48,12 @@ DatasetPtr build_split(const TrainingConfig& config, const DatasetSplitParams& s
   return build_dataset(split, {.seed = static_cast<std::uint64_t>(config.training.data_seed), .split = kind});
 }
 
-// Names in an output folder that a run writes; everything else is the user's and never deleted.
-bool is_run_file(const std::string& name) {
-  for (const char* exact : {"model.safetensors", "model.safetensors.index.json", "config.json", "trainer_state.json", "tensorboard", "logs", "telemetry", "report.html",
-                            "predictions.jsonl", "predictions.parquet", "profiler"}) {
-    if (name == exact) return true;
-  }
-  for (const char* prefix : {"checkpoint-", "metrics_rank", "model-0"}) {
-    if (name.rfind(prefix, 0) == 0) return true;
-  }
-  return false;
+// What a run writes into its folder; everything else is the user's and never deleted.
+bool is_run_file(const fs::path& path) {
+  static const std::regex kNames(
+      R"(model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors|config\.json|trainer_state\.json|tensorboard|logs|telemetry|profiler|)"
+      R"(report\.html|predictions\.(jsonl|parquet)|metrics_rank\d+\.jsonl|checkpoint-\d+(\.(tmp|old|gone)-.*)?)");
+  return std::regex_match(path.filename().string(), kNames);
 }
 
 void prepare_output_directory(const TrainingConfig& config, bool overwrite) {
@@ -69,7 +66,7 @@ void prepare_output_directory(const TrainingConfig& config, bool overwrite) {
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
     if (name == ".lock") continue;
-    if (is_run_file(name)) {
+    if (is_run_file(entry.path())) {
       run_files.push_back(entry.path());
     } else if (!overwrite) {
       throw UserError("training.output_dir", directory.string() + " is not empty: found " + name,
