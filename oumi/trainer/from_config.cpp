@@ -17,6 +17,8 @@
 #include "oumi/data/collators.h"
 #include "oumi/models/build_model.h"
 #include "oumi/models/pretrained.h"
+#include "oumi/models/registry.h"
+#include "oumi/plugin/plugin.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/run_files.h"
 #include "oumi/trainer/prediction_writer.h"
@@ -186,7 +188,10 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     }
     trainer.data_collator = collator_of(config.data.train);
     trainer.dataloader_kwargs = config.data.train.dataloader_kwargs;
-    write_run_files(directory / "telemetry", {.training_config_yaml = trainer.config_yaml, .environment = environment_info(environment_query())});
+    // Which code ran beside the config's own: comments, so that the file stays a config.
+    std::string plugins;
+    for (const LoadedPlugin& plugin : loaded_plugins()) plugins += "# plugin: " + plugin.path + " xxh3_128 " + plugin.hash + "\n";
+    write_run_files(directory / "telemetry", {.training_config_yaml = plugins + trainer.config_yaml, .environment = environment_info(environment_query())});
     return Trainer(std::move(trainer)).train();
   } catch (const StoppedBySignal& stopped) {
     log_warning(std::string(stopped.what()) + "; go on with --training.try_resume_from_last_checkpoint true");
@@ -201,6 +206,10 @@ ModelPtr load_trained_model(const TrainingConfig& config) {
   ModelParams params = config.model;
   if (!fs::is_directory(params.model_name)) {
     const fs::path saved = config.training.output_dir;
+    const PretrainedConfig written = read_pretrained_config(saved);
+    if (!written.model_type.empty() && model_registry().find(written.model_type) == nullptr) {
+      throw UserError((saved / "config.json").string(), "unknown model '" + written.model_type + "'", "give the plug-in that registers it: --plugin LIB");
+    }
     if (!is_pretrained_model(saved)) {
       throw UserError("model.model_name", "there are no trained weights: expected a saved model in training.output_dir (" + saved.string() + ")",
                       "run oumi-cpp train with this config first, or set model.model_name to a saved model's folder");

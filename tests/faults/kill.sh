@@ -4,7 +4,7 @@
 source "$(dirname "$0")/../lib.sh"
 
 seed=${OUMI_KILL_SEED:-1}
-small_fashion data 200 64
+small_fashion data 100 64
 cat >run.yaml <<'YAML'
 model:
   model_name: CnnClassifier
@@ -16,7 +16,7 @@ data:
 training:
   output_dir: out
   max_steps: 60
-  per_device_train_batch_size: 8
+  per_device_train_batch_size: 4
   learning_rate: 1.0e-3
   logging_steps: 2
 YAML
