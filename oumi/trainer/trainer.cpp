@@ -101,7 +101,10 @@ void Trainer::prepare(Run& run) {
   run.parameter_names = parameter_names(groups);
   NamedParameters trained;
   for (const ParameterGroup& group : groups) trained.insert(trained.end(), group.parameters.begin(), group.parameters.end());
-  for (const auto& [name, parameter] : trained) run.parameters.push_back(parameter);
+  // In the model's order, as PyTorch sums the norm: another order rounds differently.
+  for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
+    if (parameter.requires_grad()) run.parameters.push_back(parameter);
+  }
 
   run.optimizer = options_.optimizers.optimizer;
   if (!run.optimizer) {
