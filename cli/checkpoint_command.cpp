@@ -15,9 +15,12 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kVerifyUsage = "oumi-cpp checkpoint verify PATH [--json]";
-constexpr const char* kConvertUsage = "oumi-cpp checkpoint convert PATH --to safetensors|pt|hf [-o OUTPUT] [--max-shard-size 5GB] [--overwrite]";
+constexpr const char* kConvertUsage =
+    "oumi-cpp checkpoint convert PATH --to safetensors|pt|hf [-o OUTPUT] [--max-shard-size 5GB] [--overwrite]";
 
-[[noreturn]] void wrong_usage(const std::string& message, const char* usage) { throw UserError("command line", message, usage); }
+[[noreturn]] void wrong_usage(const std::string& message, const char* usage) {
+  throw UserError("command line", message, usage);
+}
 
 // "--name value" and "--name=value".
 class Arguments {
@@ -53,7 +56,11 @@ class Arguments {
 Json to_json(const fs::path& checkpoint, const VerifyReport& report) {
   Json problems = Json::array();
   for (const auto& problem : report.problems) problems.push_back({{"file", problem.file}, {"message", problem.message}});
-  return {{"checkpoint", checkpoint.string()}, {"ok", report.ok()}, {"step", report.manifest.step}, {"files", report.manifest.files.size()}, {"problems", problems}};
+  return {{"checkpoint", checkpoint.string()},
+          {"ok", report.ok()},
+          {"step", report.manifest.step},
+          {"files", report.manifest.files.size()},
+          {"problems", problems}};
 }
 
 void print(const fs::path& checkpoint, const VerifyReport& report) {
@@ -71,12 +78,16 @@ int verify(const std::vector<std::string>& words) {
   bool json = false;
   Arguments arguments(words, kVerifyUsage);
   while (arguments.next()) {
-    if (arguments.word() == "--json") json = true;
-    else if (arguments.word().starts_with("-") || !path.empty()) wrong_usage("checkpoint verify: unexpected argument '" + arguments.word() + "'", kVerifyUsage);
-    else path = arguments.word();
+    if (arguments.word() == "--json")
+      json = true;
+    else if (arguments.word().starts_with("-") || !path.empty())
+      wrong_usage("checkpoint verify: unexpected argument '" + arguments.word() + "'", kVerifyUsage);
+    else
+      path = arguments.word();
   }
   if (path.empty()) wrong_usage("checkpoint verify: expected a folder, got none", kVerifyUsage);
-  if (!fs::is_directory(path)) throw UserError(path, fs::exists(path) ? "expected a folder, got a file" : "the folder does not exist", "check the path");
+  if (!fs::is_directory(path))
+    throw UserError(path, fs::exists(path) ? "expected a folder, got a file" : "the folder does not exist", "check the path");
 
   std::vector<fs::path> checkpoints;
   if (!fs::exists(fs::path(path) / kManifestName)) {
@@ -88,10 +99,13 @@ int verify(const std::vector<std::string>& words) {
   for (const fs::path& checkpoint : checkpoints) {
     const VerifyReport report = verify_checkpoint(checkpoint);
     all_ok = all_ok && report.ok();
-    if (json) reports.push_back(to_json(checkpoint, report));
-    else print(checkpoint, report);
+    if (json)
+      reports.push_back(to_json(checkpoint, report));
+    else
+      print(checkpoint, report);
   }
-  if (json) std::cout << Json{{"ok", all_ok}, {"checkpoints", reports}}.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+  if (json)
+    std::cout << Json{{"ok", all_ok}, {"checkpoints", reports}}.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
   return static_cast<int>(all_ok ? ExitCode::kDone : ExitCode::kUser);
 }
 
@@ -101,12 +115,18 @@ int convert(const std::vector<std::string>& words) {
   Arguments arguments(words, kConvertUsage);
   while (arguments.next()) {
     const std::string& word = arguments.word();
-    if (word == "--to") to = to_lower(arguments.value());
-    else if (word == "-o" || word == "--output") options.output = arguments.value();
-    else if (word == "--max-shard-size") options.shards.max_shard_size = parse_shard_size(arguments.value());
-    else if (word == "--overwrite") options.overwrite = true;
-    else if (word.starts_with("-") || !path.empty()) wrong_usage("checkpoint convert: unexpected argument '" + word + "'", kConvertUsage);
-    else path = word;
+    if (word == "--to")
+      to = to_lower(arguments.value());
+    else if (word == "-o" || word == "--output")
+      options.output = arguments.value();
+    else if (word == "--max-shard-size")
+      options.shards.max_shard_size = parse_shard_size(arguments.value());
+    else if (word == "--overwrite")
+      options.overwrite = true;
+    else if (word.starts_with("-") || !path.empty())
+      wrong_usage("checkpoint convert: unexpected argument '" + word + "'", kConvertUsage);
+    else
+      path = word;
   }
   if (path.empty()) wrong_usage("checkpoint convert: expected a path, got none", kConvertUsage);
   std::vector<fs::path> written;
@@ -127,7 +147,8 @@ int convert(const std::vector<std::string>& words) {
 int checkpoint_command(const std::string& subverb, const std::vector<std::string>& arguments) {
   if (subverb == "verify") return verify(arguments);
   if (subverb == "convert") return convert(arguments);
-  throw UserError("command line", "checkpoint: expected verify or convert, got '" + subverb + "'", "oumi-cpp checkpoint --help");
+  throw UserError("command line", "checkpoint: expected verify or convert, got '" + subverb + "'",
+                  "oumi-cpp checkpoint --help");
 }
 
 }  // namespace oumi::cli

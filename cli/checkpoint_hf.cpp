@@ -6,8 +6,8 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/files.h"
-#include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/resume_search.h"
+#include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/optim/optimizer.h"
@@ -19,9 +19,12 @@ namespace fs = std::filesystem;
 std::vector<fs::path> write_hf_optimizer(const fs::path& checkpoint, const fs::path& output) {
   check_resume_checkpoint(checkpoint);
   for (const char* name : {"optimizer.json", "optimizer.safetensors", "scheduler.json"}) {
-    if (!fs::exists(checkpoint / name)) throw UserError(checkpoint.string(), std::string("holds no optimizer state: ") + name + " is missing", "was it saved with save_only_model?");
+    if (!fs::exists(checkpoint / name))
+      throw UserError(checkpoint.string(), std::string("holds no optimizer state: ") + name + " is missing",
+                      "was it saved with save_only_model?");
   }
-  const OptimizerState state{load_safetensors(checkpoint / "optimizer.safetensors"), read_json_file(checkpoint / "optimizer.json")};
+  const OptimizerState state{load_safetensors(checkpoint / "optimizer.safetensors"),
+                             read_json_file(checkpoint / "optimizer.json")};
   const StateDict weights = load_weights(checkpoint);
 
   // An optimizer over the saved weights, brought to the saved state: it knows PyTorch's layout.
@@ -38,7 +41,8 @@ std::vector<fs::path> write_hf_optimizer(const fs::path& checkpoint, const fs::p
       for (const Json& entry : saved.at("params")) {
         names.push_back(entry.get<std::string>());
         const Tensor* weight = weights.find(names.back());
-        if (weight == nullptr) throw UserError(checkpoint.string(), "the optimizer's parameter '" + names.back() + "' is not among the weights");
+        if (weight == nullptr)
+          throw UserError(checkpoint.string(), "the optimizer's parameter '" + names.back() + "' is not among the weights");
         group.parameters.emplace_back(names.back(), Tensor(*weight).set_requires_grad(true));
       }
     }
@@ -50,7 +54,8 @@ std::vector<fs::path> write_hf_optimizer(const fs::path& checkpoint, const fs::p
 
   // The schedule's curve is not needed to tell where it stands, and its options are not in the file.
   Json saved = read_json_file(checkpoint / "scheduler.json");
-  if (!saved.is_object() || !saved.contains("type") || !saved["type"].is_string()) throw UserError((checkpoint / "scheduler.json").string(), "key 'type': expected str, got none");
+  if (!saved.is_object() || !saved.contains("type") || !saved["type"].is_string())
+    throw UserError((checkpoint / "scheduler.json").string(), "key 'type': expected str, got none");
   const std::string type = saved["type"].get<std::string>();
   const bool follows_metric = type == "reduce_lr_on_plateau" || type == "greedy";
   if (!follows_metric && type != "constant") saved["type"] = "linear";

@@ -65,7 +65,8 @@ void expect_sound(const fs::path& out, std::size_t least, std::int64_t least_ste
     EXPECT_TRUE(report.ok()) << when << ": " << folder.path << " carries a valid name and is not whole: " << report.summary();
     if (report.ok()) {
       ++whole;
-      EXPECT_EQ(load_safetensors(folder.path / "model.safetensors").at("w")[0].item<float>(), static_cast<float>(folder.step)) << when;
+      EXPECT_EQ(load_safetensors(folder.path / "model.safetensors").at("w")[0].item<float>(), static_cast<float>(folder.step))
+          << when;
     }
   }
   EXPECT_GE(whole, least) << when;
@@ -103,8 +104,8 @@ bool removes(const user_regs_struct& registers) {
 }
 
 struct Fault {
-  int at = 0;      // the number of the system call, from 0
-  int error = 0;   // 0: kill
+  int at = 0;     // the number of the system call, from 0
+  int error = 0;  // 0: kill
 };
 
 struct Outcome {
@@ -185,7 +186,8 @@ TEST_F(TracedSave, KilledAtEverySystemCall) {
       expect_sound(out_, 2, 2, when);
       EXPECT_TRUE(verify_checkpoint(out_ / "checkpoint-1").ok()) << when << ": the best checkpoint";
       clean_stale_checkpoints(out_);
-      for (const auto& entry : fs::directory_iterator(out_)) EXPECT_TRUE(checkpoint_step(entry.path())) << when << " left " << entry.path();
+      for (const auto& entry : fs::directory_iterator(out_))
+        EXPECT_TRUE(checkpoint_step(entry.path())) << when << " left " << entry.path();
       expect_sound(out_, 2, 2, when + ", cleaned");
       save(out_, step);  // and the run goes on
       expect_sound(out_, 2, step, when + ", saved again");
@@ -211,10 +213,12 @@ TEST_F(TracedSave, ErrorsAtEverySystemCall) {
       expect_sound(out_, 2, 2, when);
       EXPECT_TRUE(verify_checkpoint(out_ / "checkpoint-1").ok()) << when << ": the best checkpoint";
       // The save failed with an error that names the file, or the fault hit what may fail: reserving space, and deleting.
-      EXPECT_TRUE(outcome.exit_code == kEnvironmentExit || outcome.exit_code == kDone) << when << ": exit " << outcome.exit_code;
+      EXPECT_TRUE(outcome.exit_code == kEnvironmentExit || outcome.exit_code == kDone)
+          << when << ": exit " << outcome.exit_code;
       if (outcome.exit_code == kEnvironmentExit) {
         ++failed;
-        for (const auto& entry : fs::directory_iterator(out_)) EXPECT_TRUE(checkpoint_step(entry.path())) << when << " left " << entry.path();
+        for (const auto& entry : fs::directory_iterator(out_))
+          EXPECT_TRUE(checkpoint_step(entry.path())) << when << " left " << entry.path();
       } else {
         EXPECT_EQ(find_resume_checkpoint(out_).step, 3) << when;
       }

@@ -15,8 +15,8 @@ namespace fs = std::filesystem;
 
 fs::path CheckpointFiles::prepare(const std::string& name) const {
   const fs::path relative(name);
-  const bool inside = !name.empty() && name != kManifestName && !relative.is_absolute() && relative == relative.lexically_normal() &&
-                      relative.has_filename() && *relative.begin() != "..";
+  const bool inside = !name.empty() && name != kManifestName && !relative.is_absolute() &&
+                      relative == relative.lexically_normal() && relative.has_filename() && *relative.begin() != "..";
   if (!inside) throw InternalError("checkpoint: '" + name + "' is no name of a file in it");
   if (relative.has_parent_path()) make_directories(directory_ / relative.parent_path());
   return directory_ / relative;
@@ -40,10 +40,14 @@ void CheckpointFiles::add_json(const std::string& name, const Json& value) {
   add_text(name, text);
 }
 
-void CheckpointFiles::add_text(const std::string& name, const std::string& text) { digests_[name] = write_output_file(prepare(name), text); }
+void CheckpointFiles::add_text(const std::string& name, const std::string& text) {
+  digests_[name] = write_output_file(prepare(name), text);
+}
 
 CheckpointWriter::CheckpointWriter(const fs::path& output_dir, std::int64_t step)
-    : CheckpointFiles(sibling_folder(output_dir / cat("checkpoint-", step), FolderState::kWriting)), output_dir_(output_dir), step_(step) {
+    : CheckpointFiles(sibling_folder(output_dir / cat("checkpoint-", step), FolderState::kWriting)),
+      output_dir_(output_dir),
+      step_(step) {
   if (step < 0) throw InternalError(cat("checkpoint: expected a step >= 0, got ", step));
   make_directories(output_dir);
   if (::mkdir(directory_.c_str(), 0755) != 0) throw_file_error(directory_, "cannot be created as a folder");
@@ -81,7 +85,9 @@ void CheckpointWriter::finish_files() {
     throw_file_error(directory_, "cannot be listed");
   }
   for (const auto& [name, digest] : digests_) {
-    if (!manifest.files.contains(name)) throw EnvironmentError((directory_ / name).string(), "vanished before the checkpoint was complete", "does another process clean this folder?");
+    if (!manifest.files.contains(name))
+      throw EnvironmentError((directory_ / name).string(), "vanished before the checkpoint was complete",
+                             "does another process clean this folder?");
   }
   write_output_file(directory_ / kManifestName, to_json_text(manifest));  // fsyncs directory_ too
   for (const fs::path& folder : folders) fsync_path(folder);
@@ -99,7 +105,8 @@ fs::path CheckpointWriter::commit() {
 std::vector<std::string> clean_stale_checkpoints(const fs::path& output_dir) {
   std::vector<fs::path> stale;
   std::error_code error;
-  for (fs::directory_iterator entry(output_dir, error), end; !error && entry != end; entry.increment(error)) stale.push_back(entry->path());
+  for (fs::directory_iterator entry(output_dir, error), end; !error && entry != end; entry.increment(error))
+    stale.push_back(entry->path());
   std::sort(stale.begin(), stale.end());
   std::vector<std::string> dealt_with;
   for (const fs::path& path : stale) {

@@ -65,8 +65,8 @@ class CheckpointWriter : public CheckpointFiles {
 };
 
 // Removes what dead runs left in output_dir: temporary folders of saves and deletions. A checkpoint that was moved aside to be
-// replaced, and whose replacement never came, gets its name back. Call only while holding the run's lock: a folder of a run that
-// is alive looks the same. Returns the names that were dealt with. Throws EnvironmentError.
+// replaced, and whose replacement never came, gets its name back. Call only while holding the run's lock: a folder of a run
+// that is alive looks the same. Returns the names that were dealt with. Throws EnvironmentError.
 std::vector<std::string> clean_stale_checkpoints(const std::filesystem::path& output_dir);
 
 }  // namespace oumi

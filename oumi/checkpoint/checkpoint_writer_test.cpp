@@ -87,12 +87,14 @@ TEST_F(Checkpoint, MissingFilesStopTheCommit) {
   CheckpointWriter writer(out_, 3);
   writer.add_text("a.txt", "a");
   fs::remove(writer.directory() / "a.txt");
-  EXPECT_THAT(error_of<EnvironmentError>([&] { writer.commit(); }), HasSubstr("a.txt: vanished before the checkpoint was complete"));
+  EXPECT_THAT(error_of<EnvironmentError>([&] { writer.commit(); }),
+              HasSubstr("a.txt: vanished before the checkpoint was complete"));
 }
 
 TEST_F(Checkpoint, NamesStayInside) {
   CheckpointWriter writer(out_, 1);
-  for (const char* name : {"", "../x", "/x", "a/../../x", "manifest.json", "a/"}) EXPECT_THROW(writer.add_text(name, ""), InternalError) << name;
+  for (const char* name : {"", "../x", "/x", "a/../../x", "manifest.json", "a/"})
+    EXPECT_THROW(writer.add_text(name, ""), InternalError) << name;
   EXPECT_THAT(error_of<UserError>([&] { writer.add_json("a.json", "\xff"); }), HasSubstr("expected text in UTF-8"));
 }
 
@@ -121,7 +123,8 @@ TEST_F(Checkpoint, EveryChangedBitIsFound) {
       if (name != "manifest.json") {
         ASSERT_EQ(report.problems.size(), 1u);
         EXPECT_EQ(report.problems[0].file, name);
-        EXPECT_THAT(report.problems[0].message, HasSubstr("expected xxh3_128 " + report.manifest.files.at(name).xxh3_128 + ", got " + hash_file(path / name)));
+        EXPECT_THAT(report.problems[0].message, HasSubstr("expected xxh3_128 " + report.manifest.files.at(name).xxh3_128 +
+                                                          ", got " + hash_file(path / name)));
       }
       const ResumeSearch search = find_resume_checkpoint(out_);
       EXPECT_EQ(search.step, 1);
@@ -173,15 +176,18 @@ TEST_F(Checkpoint, ARenamedFolderIsFound) {
 
 TEST_F(Checkpoint, ManifestsNameNoFilesOutside) {
   const std::string text = to_json_text({1, {{"../secret", {1, "00"}}}});
-  EXPECT_THAT(error_of<UserError>([&] { parse_manifest(text, "m"); }), HasSubstr("expected paths inside the checkpoint, got '../secret'"));
-  EXPECT_THAT(error_of<UserError>([&] { parse_manifest("{\"format\": \"other\"}", "m"); }), HasSubstr("expected format oumi-checkpoint"));
+  EXPECT_THAT(error_of<UserError>([&] { parse_manifest(text, "m"); }),
+              HasSubstr("expected paths inside the checkpoint, got '../secret'"));
+  EXPECT_THAT(error_of<UserError>([&] { parse_manifest("{\"format\": \"other\"}", "m"); }),
+              HasSubstr("expected format oumi-checkpoint"));
 }
 
 TEST(CheckpointStep, Names) {
   EXPECT_EQ(checkpoint_step("out/checkpoint-500"), 500);
   EXPECT_EQ(checkpoint_step("out/checkpoint-500/"), 500);
   EXPECT_EQ(checkpoint_step("checkpoint-0"), 0);
-  for (const char* name : {"checkpoint-", "checkpoint-5x", "checkpoint--5", "checkpoint-05", "checkpoint-5.tmp-1", "Checkpoint-5", "checkpoint-99999999999999999999", "xcheckpoint-5", ""}) {
+  for (const char* name : {"checkpoint-", "checkpoint-5x", "checkpoint--5", "checkpoint-05", "checkpoint-5.tmp-1",
+                           "Checkpoint-5", "checkpoint-99999999999999999999", "xcheckpoint-5", ""}) {
     EXPECT_FALSE(checkpoint_step(name)) << name;
   }
 }
@@ -209,15 +215,18 @@ TEST_F(Checkpoint, AnExplicitCheckpointIsChecked) {
   const std::string message = error_of<UserError>([&] { check_resume_checkpoint(out_ / "checkpoint-2"); });
   EXPECT_THAT(message, HasSubstr("the checkpoint is damaged: model.safetensors: expected xxh3_128"));
   EXPECT_THAT(message, HasSubstr("| the newest whole checkpoint there is " + (out_ / "checkpoint-1").string()));
-  EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(out_ / "checkpoint-3"); }), HasSubstr("the checkpoint does not exist"));
+  EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(out_ / "checkpoint-3"); }),
+              HasSubstr("the checkpoint does not exist"));
 }
 
 TEST_F(Checkpoint, AForeignCheckpointNeedsTheFlag) {
   const fs::path path = out_ / "checkpoint-30";
   fs::create_directories(path);
-  EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(path, {.allow_without_manifest = true}); }), HasSubstr("expected manifest.json or trainer_state.json, got neither"));
+  EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(path, {.allow_without_manifest = true}); }),
+              HasSubstr("expected manifest.json or trainer_state.json, got neither"));
   write_bytes(path / "trainer_state.json", R"({"global_step": 30})");
-  EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(path, {.allow_without_manifest = true}); }), HasSubstr("has no weights"));
+  EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(path, {.allow_without_manifest = true}); }),
+              HasSubstr("has no weights"));
   save_safetensors(path / "model.safetensors", {{"w", at::zeros({1})}});
   EXPECT_THAT(error_of<UserError>([&] { check_resume_checkpoint(path); }), HasSubstr("manifest.json: is missing"));
   const ResumeSearch search = check_resume_checkpoint(path, {.allow_without_manifest = true});
@@ -246,7 +255,7 @@ TEST_F(Checkpoint, RotationKeepsNewestAndBest) {
 
 TEST_F(Checkpoint, RotationLeavesTheRestAlone) {
   for (const int step : {1, 2, 3}) save(step);
-  fs::create_directories(out_ / "checkpoint-0/mine");       // foreign
+  fs::create_directories(out_ / "checkpoint-0/mine");           // foreign
   fs::resize_file(out_ / "checkpoint-1/model.safetensors", 5);  // damaged: neither counted nor removed
   EXPECT_THAT(rotate_checkpoints(out_, {.save_total_limit = 0}).removed, IsEmpty());
   EXPECT_THAT(rotate_checkpoints(out_, {.save_total_limit = -1}).removed, IsEmpty());
@@ -259,12 +268,14 @@ TEST_F(Checkpoint, RotationLeavesTheRestAlone) {
 
 TEST_F(Checkpoint, StaleFoldersAreCleaned) {
   save(1);
-  for (const char* name : {"checkpoint-2.tmp-12-0-abc", "checkpoint-1.gone-12-0-abc", "checkpoint-1.old-12-0-abc", "mine.tmp-1", "checkpoint-x.tmp-1"}) {
+  for (const char* name : {"checkpoint-2.tmp-12-0-abc", "checkpoint-1.gone-12-0-abc", "checkpoint-1.old-12-0-abc", "mine.tmp-1",
+                           "checkpoint-x.tmp-1"}) {
     fs::create_directory(out_ / name);
     write_bytes(out_ / name / "file", "x");
   }
   write_bytes(out_ / "checkpoint-3.tmp-file", "a file, no folder");
-  EXPECT_THAT(clean_stale_checkpoints(out_), ElementsAre("checkpoint-1.gone-12-0-abc", "checkpoint-1.old-12-0-abc", "checkpoint-2.tmp-12-0-abc"));
+  EXPECT_THAT(clean_stale_checkpoints(out_),
+              ElementsAre("checkpoint-1.gone-12-0-abc", "checkpoint-1.old-12-0-abc", "checkpoint-2.tmp-12-0-abc"));
   EXPECT_THAT(listing(), ElementsAre("checkpoint-1", "checkpoint-3.tmp-file", "checkpoint-x.tmp-1", "mine.tmp-1"));
   EXPECT_TRUE(verify_checkpoint(out_ / "checkpoint-1").ok());
   EXPECT_THAT(clean_stale_checkpoints(folder_.path() / "absent"), IsEmpty());

@@ -21,7 +21,8 @@ bool is_inner_path(const std::string& name) {
   if (name.empty() || name == kManifestName) return false;
   const fs::path path(name);
   if (path.is_absolute()) return false;
-  return std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".." || part == "." || part.empty(); });
+  return std::none_of(path.begin(), path.end(),
+                      [](const fs::path& part) { return part == ".." || part == "." || part.empty(); });
 }
 
 }  // namespace
@@ -39,9 +40,12 @@ Manifest parse_manifest(const std::string& text, const std::string& origin) {
   const Json json = parse_json(text, origin);
   Manifest manifest;
   try {
-    if (json.at("format").get<std::string>() != kFormat) throw UserError(origin, "not a checkpoint's manifest: expected format " + std::string(kFormat));
+    if (json.at("format").get<std::string>() != kFormat)
+      throw UserError(origin, "not a checkpoint's manifest: expected format " + std::string(kFormat));
     const int version = json.at("version").get<int>();
-    if (version != kVersion) throw UserError(origin, cat("expected manifest version ", kVersion, ", got ", version), "it was written by another version of this program");
+    if (version != kVersion)
+      throw UserError(origin, cat("expected manifest version ", kVersion, ", got ", version),
+                      "it was written by another version of this program");
     manifest.step = json.at("step").get<std::int64_t>();
     for (const auto& [name, digest] : json.at("files").items()) {
       if (!is_inner_path(name)) throw UserError(origin, "expected paths inside the checkpoint, got '" + name + "'");
@@ -52,7 +56,9 @@ Manifest parse_manifest(const std::string& text, const std::string& origin) {
   }
   // The last line holds the hash of all before it, and there is one spelling only: every changed byte is seen here, and is not
   // blamed on a file that the manifest then seems to contradict.
-  if (to_json_text(manifest) != text) throw UserError(origin, "was changed after it was written: its own hash does not fit", "the file is damaged; use another checkpoint");
+  if (to_json_text(manifest) != text)
+    throw UserError(origin, "was changed after it was written: its own hash does not fit",
+                    "the file is damaged; use another checkpoint");
   return manifest;
 }
 

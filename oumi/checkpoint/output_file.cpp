@@ -38,7 +38,8 @@ OutputFile::OutputFile(fs::path path, std::uint64_t expected_size) : path_(std::
   try {
     if (descriptor_ < 0) throw_file_error(path_, "cannot be written");
     if (expected_size >= kPiece) {
-      if (::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(expected_size)) != 0 && (errno == ENOSPC || errno == EDQUOT)) {
+      if (::fallocate(descriptor_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(expected_size)) != 0 &&
+          (errno == ENOSPC || errno == EDQUOT)) {
         throw_file_error(path_, "cannot be written (" + format_bytes(expected_size) + " needed)");
       }
     }
@@ -71,7 +72,8 @@ void OutputFile::write(const void* data, std::size_t size) {
     size -= static_cast<std::size_t>(count);
     size_ += static_cast<std::uint64_t>(count);
     if (size_ - written_back_ >= kWriteBack) {
-      ::sync_file_range(descriptor_, static_cast<off_t>(written_back_), static_cast<off_t>(size_ - written_back_), SYNC_FILE_RANGE_WRITE);
+      ::sync_file_range(descriptor_, static_cast<off_t>(written_back_), static_cast<off_t>(size_ - written_back_),
+                        SYNC_FILE_RANGE_WRITE);
       written_back_ = size_;
     }
   }
@@ -90,7 +92,8 @@ FileDigest OutputFile::commit() {
   fsync_path(parent_of(path_));
   const XXH128_hash_t hash = XXH3_128bits_digest(static_cast<XXH3_state_t*>(hash_state_));
   char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64), static_cast<unsigned long long>(hash.low64));
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
   return {size_, text};
 }
 

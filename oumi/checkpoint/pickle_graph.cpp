@@ -26,7 +26,8 @@ class PickleMachine {
 
  private:
   [[noreturn]] void fail(const std::string& message) const {
-    throw UserError(origin_, "pickle, " + cat("byte ", at_, ": ", message), "the file is damaged, or is no state of tensors and plain values");
+    throw UserError(origin_, "pickle, " + cat("byte ", at_, ": ", message),
+                    "the file is damaged, or is no state of tensors and plain values");
   }
 
   // --- bytes ---
@@ -95,7 +96,8 @@ class PickleMachine {
 
   void push_global(const std::string& name) {
     if (!is_allowed_(name)) {
-      throw UserError(origin_, "refused: the file wants to load '" + name.substr(0, 200) + "', expected tensors and plain values only",
+      throw UserError(origin_,
+                      "refused: the file wants to load '" + name.substr(0, 200) + "', expected tensors and plain values only",
                       "save a state dict of tensors in Python, or convert it to safetensors there");
     }
     push(PickleKind::kGlobal).text = name;
@@ -124,7 +126,8 @@ class PickleMachine {
   void call() {
     const PickleRef arguments = pop();
     const PickleRef function = pop();
-    if (graph_[function].kind != PickleKind::kGlobal || graph_[arguments].kind != PickleKind::kTuple) fail("a call of what is no function");
+    if (graph_[function].kind != PickleKind::kGlobal || graph_[arguments].kind != PickleKind::kTuple)
+      fail("a call of what is no function");
     const std::string name = graph_[function].text;
     const std::vector<PickleRef> items = graph_[arguments].items;
     if (name != kOrderedDict) {
@@ -164,8 +167,10 @@ class PickleMachine {
         return true;
       case '(': marks_.push_back(stack_.size()); break;
       case '0':
-        if (!marks_.empty() && marks_.back() == stack_.size()) marks_.pop_back();
-        else pop();
+        if (!marks_.empty() && marks_.back() == stack_.size())
+          marks_.pop_back();
+        else
+          pop();
         break;
       case '1': pop_mark(); break;
       case '2': stack_.push_back(top()); break;
@@ -226,7 +231,8 @@ class PickleMachine {
       case 0x93: {  // STACK_GLOBAL
         const PickleRef name = pop();
         const PickleRef module = pop();
-        if (graph_[name].kind != PickleKind::kString || graph_[module].kind != PickleKind::kString) fail("a global's name is no text");
+        if (graph_[name].kind != PickleKind::kString || graph_[module].kind != PickleKind::kString)
+          fail("a global's name is no text");
         push_global(graph_[module].text + "." + graph_[name].text);
         break;
       }
@@ -264,7 +270,8 @@ class PickleMachine {
 
 }  // namespace
 
-PickleGraph parse_pickle(std::string_view bytes, const std::string& origin, const std::function<bool(const std::string&)>& is_allowed) {
+PickleGraph parse_pickle(std::string_view bytes, const std::string& origin,
+                         const std::function<bool(const std::string&)>& is_allowed) {
   return PickleMachine(bytes, origin, is_allowed).run();
 }
 

@@ -35,6 +35,7 @@ struct PickleGraph {
 
 // Reads protocols 2 to 5. `is_allowed` is asked about each global, and a refused one is a UserError naming it, as is damage and
 // every operation beyond plain data. collections.OrderedDict becomes a dict here. Memory: at most some 100 bytes for each byte.
-PickleGraph parse_pickle(std::string_view bytes, const std::string& origin, const std::function<bool(const std::string&)>& is_allowed);
+PickleGraph parse_pickle(std::string_view bytes, const std::string& origin,
+                         const std::function<bool(const std::string&)>& is_allowed);
 
 }  // namespace oumi

@@ -17,8 +17,8 @@ struct SkippedCheckpoint {
 struct ResumeSearch {
   std::optional<std::filesystem::path> checkpoint;  // none: there is no whole one
   std::int64_t step = 0;
-  std::vector<SkippedCheckpoint> skipped;           // newer ones, newest first
-  std::string warning;                              // to be shown when not empty
+  std::vector<SkippedCheckpoint> skipped;  // newer ones, newest first
+  std::string warning;                     // to be shown when not empty
 };
 
 // The newest output_dir/checkpoint-N whose every file matches its manifest. Nothing is changed.

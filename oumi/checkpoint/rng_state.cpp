@@ -20,15 +20,18 @@ Tensor get_state(at::Generator generator) {
 void set_state(at::Generator generator, const std::string& name, const Tensor& state) {
   const std::string where = "random generator '" + name + "': ";
   if (!state.defined() || state.scalar_type() != at::kByte || state.dim() != 1) {
-    throw UserError("rng_state", where + "expected a one-dimensional uint8 tensor, got " +
-                                     (state.defined() ? cat(c10::toString(state.scalar_type()), " ", state.sizes()) : std::string("none")));
+    throw UserError("rng_state",
+                    where + "expected a one-dimensional uint8 tensor, got " +
+                        (state.defined() ? cat(c10::toString(state.scalar_type()), " ", state.sizes()) : std::string("none")));
   }
   try {
     const std::lock_guard<std::mutex> lock(generator.mutex());
     generator.set_state(state.cpu().contiguous());
   } catch (const c10::Error& error) {
-    throw UserError("rng_state", where + "expected a saved state, got " + cat(state.numel(), " bytes that are none: ") + error.what_without_backtrace(),
-                    "the checkpoint's random state is damaged, or of another version of LibTorch");
+    throw UserError(
+        "rng_state",
+        where + "expected a saved state, got " + cat(state.numel(), " bytes that are none: ") + error.what_without_backtrace(),
+        "the checkpoint's random state is damaged, or of another version of LibTorch");
   }
 }
 
@@ -44,7 +47,8 @@ StateDict capture_rng_state() {
     const auto count = at::detail::getCUDAHooks().deviceCount();
     for (c10::DeviceIndex i = 0; i < count; ++i) {
       if (at::detail::getCUDAHooks().hasPrimaryContext(i)) {
-        state.set(cat("cuda:", static_cast<int>(i)), get_state(at::globalContext().defaultGenerator(c10::Device(c10::kCUDA, i))));
+        state.set(cat("cuda:", static_cast<int>(i)),
+                  get_state(at::globalContext().defaultGenerator(c10::Device(c10::kCUDA, i))));
       }
     }
   }
@@ -59,7 +63,8 @@ void restore_rng_state(const StateDict& state) {
   const auto count = at::detail::getCUDAHooks().deviceCount();
   for (c10::DeviceIndex i = 0; i < count; ++i) {
     const std::string name = cat("cuda:", static_cast<int>(i));
-    if (const Tensor* device = state.find(name)) set_state(at::globalContext().defaultGenerator(c10::Device(c10::kCUDA, i)), name, *device);
+    if (const Tensor* device = state.find(name))
+      set_state(at::globalContext().defaultGenerator(c10::Device(c10::kCUDA, i)), name, *device);
   }
 }
 

@@ -37,9 +37,11 @@ TEST(RngState, ContinuesExactly) {
 }
 
 TEST(RngState, RefusesOtherTensors) {
-  EXPECT_THAT(error_of<UserError>([] { restore_cpu_rng_state(Tensor()); }), HasSubstr("expected a one-dimensional uint8 tensor, got none"));
+  EXPECT_THAT(error_of<UserError>([] { restore_cpu_rng_state(Tensor()); }),
+              HasSubstr("expected a one-dimensional uint8 tensor, got none"));
   EXPECT_THAT(error_of<UserError>([] { restore_cpu_rng_state(at::zeros({3})); }), HasSubstr("uint8 tensor, got Float [3]"));
-  EXPECT_THAT(error_of<UserError>([] { restore_cpu_rng_state(at::zeros({3}, at::kByte)); }), HasSubstr("random generator 'cpu': expected a saved state, got 3 bytes that are none"));
+  EXPECT_THAT(error_of<UserError>([] { restore_cpu_rng_state(at::zeros({3}, at::kByte)); }),
+              HasSubstr("random generator 'cpu': expected a saved state, got 3 bytes that are none"));
   EXPECT_THAT(error_of<UserError>([] { restore_rng_state({}); }), HasSubstr("expected the entry 'cpu'"));
 }
 

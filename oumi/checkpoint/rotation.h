@@ -11,7 +11,7 @@
 namespace oumi {
 
 struct RotationOptions {
-  std::int64_t save_total_limit = 0;      // 0 or less: keep all
+  std::int64_t save_total_limit = 0;           // 0 or less: keep all
   std::optional<std::int64_t> best_step = {};  // of the best checkpoint so far; it stays
 };
 
@@ -20,9 +20,9 @@ struct RotationResult {
   std::vector<std::pair<std::filesystem::path, std::string>> failed;  // path, reason: they stay, training goes on
 };
 
-// Removes the checkpoints of lowest step until max(save_total_limit, number of protected ones) are left. The newest and the best
-// are protected. Counted by step, as the manifests say, never by time: copying a folder changes its times. Only whole checkpoints
-// of ours (manifest readable, all files there in their size) are counted or removed; anything else is left alone.
+// Removes the checkpoints of lowest step until max(save_total_limit, number of protected ones) are left. The newest and the
+// best are protected. Counted by step, as the manifests say, never by time: copying a folder changes its times. Only whole
+// checkpoints of ours (manifest readable, all files there in their size) are counted or removed; anything else is left alone.
 RotationResult rotate_checkpoints(const std::filesystem::path& output_dir, const RotationOptions& options);
 
 }  // namespace oumi

@@ -40,7 +40,8 @@ struct SavedShards {
 // Writes base_name.safetensors, or base_name-00001-of-0000N.safetensors and base_name.safetensors.index.json, as Transformers
 // does: filled in the order of `state`, a tensor above the limit gets its own file. Each file is whole or absent; the set is
 // not (inside a CheckpointWriter it is).
-SavedShards save_sharded_safetensors(const std::filesystem::path& directory, const StateDict& state, const ShardOptions& options = {});
+SavedShards save_sharded_safetensors(const std::filesystem::path& directory, const StateDict& state,
+                                     const ShardOptions& options = {});
 
 // "500MB", "5GB" (decimal), "1GiB" (binary), or plain bytes. Throws UserError.
 std::uint64_t parse_shard_size(std::string_view text);

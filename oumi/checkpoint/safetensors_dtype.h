@@ -37,13 +37,28 @@ inline const SafetensorsDtype* safetensors_dtype(c10::ScalarType type) {
 
 // Undefined where PyTorch has none (the 6-bit types).
 inline c10::ScalarType torch_dtype(const SafetensorsDtype& dtype) {
-  static constexpr c10::ScalarType kTypes[] = {
-      c10::ScalarType::Bool,           c10::ScalarType::Float4_e2m1fn_x2, c10::ScalarType::Undefined,       c10::ScalarType::Undefined,
-      c10::ScalarType::Byte,           c10::ScalarType::Char,             c10::ScalarType::Float8_e5m2,     c10::ScalarType::Float8_e4m3fn,
-      c10::ScalarType::Float8_e8m0fnu, c10::ScalarType::Float8_e4m3fnuz,  c10::ScalarType::Float8_e5m2fnuz, c10::ScalarType::Short,
-      c10::ScalarType::UInt16,         c10::ScalarType::Half,             c10::ScalarType::BFloat16,        c10::ScalarType::Int,
-      c10::ScalarType::UInt32,         c10::ScalarType::Float,            c10::ScalarType::ComplexFloat,    c10::ScalarType::Double,
-      c10::ScalarType::Long,           c10::ScalarType::UInt64};
+  static constexpr c10::ScalarType kTypes[] = {c10::ScalarType::Bool,
+                                               c10::ScalarType::Float4_e2m1fn_x2,
+                                               c10::ScalarType::Undefined,
+                                               c10::ScalarType::Undefined,
+                                               c10::ScalarType::Byte,
+                                               c10::ScalarType::Char,
+                                               c10::ScalarType::Float8_e5m2,
+                                               c10::ScalarType::Float8_e4m3fn,
+                                               c10::ScalarType::Float8_e8m0fnu,
+                                               c10::ScalarType::Float8_e4m3fnuz,
+                                               c10::ScalarType::Float8_e5m2fnuz,
+                                               c10::ScalarType::Short,
+                                               c10::ScalarType::UInt16,
+                                               c10::ScalarType::Half,
+                                               c10::ScalarType::BFloat16,
+                                               c10::ScalarType::Int,
+                                               c10::ScalarType::UInt32,
+                                               c10::ScalarType::Float,
+                                               c10::ScalarType::ComplexFloat,
+                                               c10::ScalarType::Double,
+                                               c10::ScalarType::Long,
+                                               c10::ScalarType::UInt64};
   return kTypes[dtype.rank];
 }
 

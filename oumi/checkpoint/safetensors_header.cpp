@@ -16,14 +16,11 @@ namespace oumi {
 namespace {
 
 // In the reference library's order of layout, last first.
-constexpr std::array<SafetensorsDtype, 22> kDtypes{{{"BOOL", 8, 0},          {"F4", 4, 1},          {"F6_E2M3", 6, 2},
-                                                    {"F6_E3M2", 6, 3},       {"U8", 8, 4},          {"I8", 8, 5},
-                                                    {"F8_E5M2", 8, 6},       {"F8_E4M3", 8, 7},     {"F8_E8M0", 8, 8},
-                                                    {"F8_E4M3FNUZ", 8, 9},   {"F8_E5M2FNUZ", 8, 10}, {"I16", 16, 11},
-                                                    {"U16", 16, 12},         {"F16", 16, 13},       {"BF16", 16, 14},
-                                                    {"I32", 32, 15},         {"U32", 32, 16},       {"F32", 32, 17},
-                                                    {"C64", 64, 18},         {"F64", 64, 19},       {"I64", 64, 20},
-                                                    {"U64", 64, 21}}};
+constexpr std::array<SafetensorsDtype, 22> kDtypes{
+    {{"BOOL", 8, 0},    {"F4", 4, 1},      {"F6_E2M3", 6, 2}, {"F6_E3M2", 6, 3},     {"U8", 8, 4},           {"I8", 8, 5},
+     {"F8_E5M2", 8, 6}, {"F8_E4M3", 8, 7}, {"F8_E8M0", 8, 8}, {"F8_E4M3FNUZ", 8, 9}, {"F8_E5M2FNUZ", 8, 10}, {"I16", 16, 11},
+     {"U16", 16, 12},   {"F16", 16, 13},   {"BF16", 16, 14},  {"I32", 32, 15},       {"U32", 32, 16},        {"F32", 32, 17},
+     {"C64", 64, 18},   {"F64", 64, 19},   {"I64", 64, 20},   {"U64", 64, 21}}};
 
 std::string shape_text(const std::vector<std::int64_t>& shape) {
   std::vector<std::string> parts;
@@ -48,13 +45,18 @@ class HeaderReader : public nlohmann::json_sax<Json> {
 
   bool null() override { return scalar("null"); }
   bool boolean(bool) override { return scalar("a bool"); }
-  bool number_integer(number_integer_t value) override { return state_ == State::kShape || state_ == State::kOffsets ? refuse_number(std::to_string(value)) : scalar("a number"); }
-  bool number_float(number_float_t, const string_t& text) override { return state_ == State::kShape || state_ == State::kOffsets ? refuse_number(text) : scalar("a number"); }
+  bool number_integer(number_integer_t value) override {
+    return state_ == State::kShape || state_ == State::kOffsets ? refuse_number(std::to_string(value)) : scalar("a number");
+  }
+  bool number_float(number_float_t, const string_t& text) override {
+    return state_ == State::kShape || state_ == State::kOffsets ? refuse_number(text) : scalar("a number");
+  }
   bool binary(binary_t&) override { return scalar("binary"); }
 
   bool number_unsigned(number_unsigned_t value) override {
     if (state_ == State::kShape) {
-      if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return refuse_number(std::to_string(value));
+      if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+        return refuse_number(std::to_string(value));
       if (entry_.shape.size() >= 64) fail(where() + ": expected at most 64 dimensions, got more");
       entry_.shape.push_back(static_cast<std::int64_t>(value));
       return true;
@@ -150,7 +152,8 @@ class HeaderReader : public nlohmann::json_sax<Json> {
   std::string where() const { return "tensor " + in_quotes(entry_.name); }
 
   bool refuse_number(const std::string& text) const {
-    fail(where() + ": expected non-negative integers below 2^63 in " + (state_ == State::kShape ? "shape" : "data_offsets") + ", got " + text);
+    fail(where() + ": expected non-negative integers below 2^63 in " + (state_ == State::kShape ? "shape" : "data_offsets") +
+         ", got " + text);
   }
 
   // A value that is not one of the numbers and strings above: of no meaning inside keys we do not know, an error elsewhere.
@@ -195,16 +198,19 @@ void check_layout(SafetensorsHeader& header, std::uint64_t data_size, const std:
     const std::int64_t size = safetensors_byte_size(*entry.dtype, entry.shape);
     if (size < 0) fail(where + ": " + std::string(entry.dtype->name) + " " + shape_text(entry.shape) + " is no possible size");
     if (entry.begin != position) {
-      fail(where + ": data_offsets " + (entry.begin < position ? "overlap the tensor before" : "leave a hole") + ": expected to begin at " +
-           std::to_string(position) + ", got " + std::to_string(entry.begin));
+      fail(where + ": data_offsets " + (entry.begin < position ? "overlap the tensor before" : "leave a hole") +
+           ": expected to begin at " + std::to_string(position) + ", got " + std::to_string(entry.begin));
     }
     if (entry.end < entry.begin || entry.end - entry.begin != static_cast<std::uint64_t>(size)) {
-      fail(where + ": " + std::string(entry.dtype->name) + " " + shape_text(entry.shape) + cat(": expected ", size, " bytes, got data_offsets [", entry.begin, ", ", entry.end, "]"));
+      fail(where + ": " + std::string(entry.dtype->name) + " " + shape_text(entry.shape) +
+           cat(": expected ", size, " bytes, got data_offsets [", entry.begin, ", ", entry.end, "]"));
     }
-    if (entry.end > data_size) fail(where + cat(": the file is cut short: expected ", entry.end, " bytes of tensors, got ", data_size));
+    if (entry.end > data_size)
+      fail(where + cat(": the file is cut short: expected ", entry.end, " bytes of tensors, got ", data_size));
     position = entry.end;
   }
-  if (position != data_size) fail(cat("the tensors do not fill the file: expected ", position, " bytes of tensors, got ", data_size));
+  if (position != data_size)
+    fail(cat("the tensors do not fill the file: expected ", position, " bytes of tensors, got ", data_size));
 }
 
 std::string json_string(const std::string& text, const std::string& origin) {
@@ -218,7 +224,8 @@ std::string json_string(const std::string& text, const std::string& origin) {
 }  // namespace
 
 const SafetensorsDtype* find_safetensors_dtype(std::string_view name) {
-  const auto found = std::find_if(kDtypes.begin(), kDtypes.end(), [&](const SafetensorsDtype& dtype) { return dtype.name == name; });
+  const auto found =
+      std::find_if(kDtypes.begin(), kDtypes.end(), [&](const SafetensorsDtype& dtype) { return dtype.name == name; });
   return found == kDtypes.end() ? nullptr : &*found;
 }
 
@@ -232,11 +239,14 @@ std::int64_t safetensors_byte_size(const SafetensorsDtype& dtype, const std::vec
 }
 
 SafetensorsHeader parse_safetensors_header(const std::byte* data, std::uint64_t size, const std::string& origin) {
-  const auto fail = [&](const std::string& message) { throw UserError(origin, message, "is this a safetensors file, and is it complete?"); };
+  const auto fail = [&](const std::string& message) {
+    throw UserError(origin, message, "is this a safetensors file, and is it complete?");
+  };
   if (size < 8) fail(cat("not a safetensors file: expected at least 8 bytes, got ", size));
   std::uint64_t length = 0;
   for (int i = 7; i >= 0; --i) length = (length << 8) | std::to_integer<std::uint64_t>(data[i]);
-  if (length > kMaxSafetensorsHeader) fail(cat("not a safetensors file: expected a header of at most ", kMaxSafetensorsHeader, " bytes, got ", length));
+  if (length > kMaxSafetensorsHeader)
+    fail(cat("not a safetensors file: expected a header of at most ", kMaxSafetensorsHeader, " bytes, got ", length));
   if (length > size - 8) fail(cat("header is cut short: expected ", length, " bytes, got ", size - 8));
   const char* text = reinterpret_cast<const char*>(data) + 8;
   if (length == 0 || text[0] != '{') fail("not a safetensors file: expected '{' at byte 8");
@@ -249,7 +259,8 @@ SafetensorsHeader parse_safetensors_header(const std::byte* data, std::uint64_t 
   return header;
 }
 
-std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, const SafetensorsMetadata& metadata, const std::string& origin) {
+std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, const SafetensorsMetadata& metadata,
+                                     const std::string& origin) {
   std::sort(entries.begin(), entries.end(), [](const SafetensorsEntry& a, const SafetensorsEntry& b) {
     return a.dtype->rank != b.dtype->rank ? a.dtype->rank > b.dtype->rank : a.name < b.name;
   });
@@ -268,9 +279,11 @@ std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, con
   }
   std::uint64_t position = 0;
   for (SafetensorsEntry& entry : entries) {
-    if (entry.name == "__metadata__") throw UserError(origin, "tensor name '__metadata__' is reserved by the format", "rename the parameter");
+    if (entry.name == "__metadata__")
+      throw UserError(origin, "tensor name '__metadata__' is reserved by the format", "rename the parameter");
     const std::int64_t size = safetensors_byte_size(*entry.dtype, entry.shape);
-    if (size < 0) throw UserError(origin, "tensor " + in_quotes(entry.name) + ": " + shape_text(entry.shape) + " is no possible size");
+    if (size < 0)
+      throw UserError(origin, "tensor " + in_quotes(entry.name) + ": " + shape_text(entry.shape) + " is no possible size");
     entry.begin = position;
     entry.end = position += static_cast<std::uint64_t>(size);
     separate();
@@ -281,7 +294,8 @@ std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, con
   json += '}';
   json.append((8 - json.size() % 8) % 8, ' ');
   if (json.size() > kMaxSafetensorsHeader) {
-    throw UserError(origin, cat("header: expected at most ", kMaxSafetensorsHeader, " bytes, got ", json.size()), "save in several files (max_shard_size)");
+    throw UserError(origin, cat("header: expected at most ", kMaxSafetensorsHeader, " bytes, got ", json.size()),
+                    "save in several files (max_shard_size)");
   }
   std::string bytes(8, '\0');
   for (int i = 0; i < 8; ++i) bytes[static_cast<std::size_t>(i)] = static_cast<char>((json.size() >> (8 * i)) & 0xff);

@@ -27,14 +27,14 @@ const SafetensorsDtype* find_safetensors_dtype(std::string_view name);
 struct SafetensorsEntry {
   std::string name;
   const SafetensorsDtype* dtype = nullptr;
-  std::vector<std::int64_t> shape;       // in elements of the dtype
-  std::uint64_t begin = 0, end = 0;      // of the bytes after the header
+  std::vector<std::int64_t> shape;   // in elements of the dtype
+  std::uint64_t begin = 0, end = 0;  // of the bytes after the header
 };
 
 struct SafetensorsHeader {
   std::vector<SafetensorsEntry> entries;  // by position in the file
   SafetensorsMetadata metadata;
-  std::uint64_t data_begin = 0;           // where the tensors' bytes begin in the file
+  std::uint64_t data_begin = 0;  // where the tensors' bytes begin in the file
 };
 
 // The largest header that readers accept.
@@ -47,7 +47,8 @@ SafetensorsHeader parse_safetensors_header(const std::byte* data, std::uint64_t 
 
 // Lays `entries` out as the reference library does (dtype rank descending, then name), fills in begin and end, and returns the
 // first bytes of the file: length and header. Names must be unique and UTF-8. Throws UserError.
-std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, const SafetensorsMetadata& metadata, const std::string& origin);
+std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, const SafetensorsMetadata& metadata,
+                                     const std::string& origin);
 
 // Bytes of a tensor; -1 when that overflows, is no whole number of bytes, or a dimension is negative.
 std::int64_t safetensors_byte_size(const SafetensorsDtype& dtype, const std::vector<std::int64_t>& shape);

@@ -47,20 +47,26 @@ struct Refusal {
 
 TEST(SafetensorsHeader, RefusesWithReasons) {
   const Refusal refusals[] = {
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7, "tensor 'a': the file is cut short: expected 8 bytes of tensors, got 7"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 9, "do not fill the file: expected 8 bytes of tensors, got 9"},
-      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,7]}})", 7, "tensor 'a': F32 [2]: expected 8 bytes, got data_offsets [0, 7]"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 7,
+       "tensor 'a': the file is cut short: expected 8 bytes of tensors, got 7"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})", 9,
+       "do not fill the file: expected 8 bytes of tensors, got 9"},
+      {R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,7]}})", 7,
+       "tensor 'a': F32 [2]: expected 8 bytes, got data_offsets [0, 7]"},
       {R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", 8, "leave a hole: expected to begin at 0, got 4"},
-      {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6, "tensor 'b': data_offsets overlap the tensor before"},
+      {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6,
+       "tensor 'b': data_offsets overlap the tensor before"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[4,0]}})", 4, "leave a hole"},
-      {R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,18446744073709551615]}})", 4, "expected 0 bytes, got data_offsets [0, 18446744073709551615]"},
+      {R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,18446744073709551615]}})", 4,
+       "expected 0 bytes, got data_offsets [0, 18446744073709551615]"},
       {R"({"a":{"dtype":"F64","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", 0, "is no possible size"},
       {R"({"a":{"dtype":"F64","shape":[9223372036854775807,0],"data_offsets":[0,0]}})", 0, "is no possible size"},
       {R"({"a":{"dtype":"F4","shape":[3],"data_offsets":[0,1]}})", 1, "is no possible size"},
       {R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}})", 4, "non-negative integers below 2^63 in shape, got -1"},
       {R"({"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}})", 4, "non-negative integers below 2^63 in shape, got 1.0"},
       {R"({"a":{"dtype":"F32","shape":[18446744073709551615],"data_offsets":[0,4]}})", 4, "in shape, got 18446744073709551615"},
-      {R"({"a":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4, "expected a dtype of the format (F32, BF16, ...), got 'F33'"},
+      {R"({"a":{"dtype":"F33","shape":[1],"data_offsets":[0,4]}})", 4,
+       "expected a dtype of the format (F32, BF16, ...), got 'F33'"},
       {R"({"a":{"dtype":4,"shape":[1],"data_offsets":[0,4]}})", 4, "tensor 'a': key dtype: got a number"},
       {R"({"a":{"dtype":"U8","shape":"1","data_offsets":[0,4]}})", 4, "tensor 'a': key shape: got a string"},
       {R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0]}})", 4, "expected 2 data_offsets, got 1"},
@@ -68,7 +74,8 @@ TEST(SafetensorsHeader, RefusesWithReasons) {
       {R"({"a":{"dtype":"U8","data_offsets":[0,4]}})", 4, "tensor 'a': shape is missing"},
       {R"({"a":{"shape":[4],"data_offsets":[0,4]}})", 4, "tensor 'a': dtype is missing"},
       {R"({"a":{"dtype":"U8","shape":[[4]],"data_offsets":[0,4]}})", 4, "tensor 'a': expected integers, got a list"},
-      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2, "tensor 'a': expected once, got twice"},
+      {R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}})", 2,
+       "tensor 'a': expected once, got twice"},
       {R"({"__metadata__":{"a":"1","a":"2"}})", 0, "metadata key 'a': expected once, got twice"},
       {R"({"__metadata__":{"a":1}})", 0, "metadata key 'a': expected a string, got a number"},
       {R"({"__metadata__":{},"__metadata__":{}})", 0, "__metadata__: expected once, got twice"},
@@ -80,21 +87,27 @@ TEST(SafetensorsHeader, RefusesWithReasons) {
       {R"({"a":{"x":[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]}})", 0, "more than 16 levels"},
   };
   for (const Refusal& refusal : refusals) {
-    EXPECT_THAT(error_of<UserError>([&] { parse(with_length(refusal.json, refusal.data_size)); }), HasSubstr(refusal.message)) << refusal.json;
+    EXPECT_THAT(error_of<UserError>([&] { parse(with_length(refusal.json, refusal.data_size)); }), HasSubstr(refusal.message))
+        << refusal.json;
   }
 }
 
 TEST(SafetensorsHeader, RefusesLengths) {
-  EXPECT_THAT(error_of<UserError>([] { parse(""); }), HasSubstr("file.safetensors: not a safetensors file: expected at least 8 bytes, got 0"));
+  EXPECT_THAT(error_of<UserError>([] { parse(""); }),
+              HasSubstr("file.safetensors: not a safetensors file: expected at least 8 bytes, got 0"));
   EXPECT_THAT(error_of<UserError>([] { parse(std::string(8, '\0')); }), HasSubstr("expected '{'"));
-  EXPECT_THAT(error_of<UserError>([] { parse(std::string(8, '\xff') + "{}"); }), HasSubstr("at most 100000000 bytes, got 18446744073709551615"));
-  EXPECT_THAT(error_of<UserError>([] { parse(std::string("\x03\0\0\0\0\0\0\0{}", 10)); }), HasSubstr("header is cut short: expected 3 bytes, got 2"));
+  EXPECT_THAT(error_of<UserError>([] { parse(std::string(8, '\xff') + "{}"); }),
+              HasSubstr("at most 100000000 bytes, got 18446744073709551615"));
+  EXPECT_THAT(error_of<UserError>([] { parse(std::string("\x03\0\0\0\0\0\0\0{}", 10)); }),
+              HasSubstr("header is cut short: expected 3 bytes, got 2"));
 }
 
 TEST(SafetensorsHeader, TakesWhatOtherWritersDo) {
   // Keys that are unknown, spaces, tensors in another order than their bytes, a header of odd length.
   const SafetensorsHeader header = parse(with_length(
-      R"( {"b":{"extra":{"y":[1,{"dtype":"no"}]},"data_offsets":[1,3],"shape":[2],"dtype":"U8"}, "a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}   )" + 1, 3));
+      R"( {"b":{"extra":{"y":[1,{"dtype":"no"}]},"data_offsets":[1,3],"shape":[2],"dtype":"U8"}, "a":{"dtype":"BOOL","shape":[1],"data_offsets":[0,1]}}   )" +
+          1,
+      3));
   ASSERT_EQ(header.entries.size(), 2u);
   EXPECT_EQ(header.entries[0].name, "a");
   EXPECT_EQ(header.entries[1].shape, (std::vector<std::int64_t>{2}));

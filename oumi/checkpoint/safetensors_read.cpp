@@ -30,7 +30,8 @@ struct SafetensorsFile::Map {
     if (descriptor < 0) throw_file_error(path, "cannot be read");
     struct stat info {};
     const bool unchanged = ::fstat(descriptor, &info) == 0 && static_cast<std::uint64_t>(info.st_size) == size;
-    void* address = unchanged ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0) : MAP_FAILED;
+    void* address =
+        unchanged ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0) : MAP_FAILED;
     ::close(descriptor);
     if (!unchanged) throw UserError(path.string(), "changed while it was opened", "does another process write to it?");
     if (address == MAP_FAILED) throw_file_error(path, "cannot be mapped into memory");
@@ -63,7 +64,8 @@ const SafetensorsEntry* SafetensorsFile::find(const std::string& name) const {
 Tensor SafetensorsFile::view(const SafetensorsEntry& entry) const {
   const c10::ScalarType type = torch_dtype(*entry.dtype);
   if (type == c10::ScalarType::Undefined) {
-    throw UserError(path_.string(), "tensor '" + entry.name + "': dtype " + std::string(entry.dtype->name) + " has no counterpart in LibTorch");
+    throw UserError(path_.string(),
+                    "tensor '" + entry.name + "': dtype " + std::string(entry.dtype->name) + " has no counterpart in LibTorch");
   }
   std::vector<std::int64_t> shape = entry.shape;
   if (type == c10::ScalarType::Float4_e2m1fn_x2) {
@@ -83,7 +85,8 @@ Tensor SafetensorsFile::view(const SafetensorsEntry& entry) const {
     std::memcpy(copy.mutable_data_ptr(), data, size);
     return copy;
   }
-  return at::from_blob(data, shape, [map = map_](void*) {}, options);
+  return at::from_blob(
+      data, shape, [map = map_](void*) {}, options);
 }
 
 Tensor SafetensorsFile::tensor(const std::string& name) const {
@@ -114,12 +117,14 @@ StateDict load_sharded_safetensors(const fs::path& directory, const std::string&
   const fs::path index_path = single.string() + ".index.json";
   const std::string origin = index_path.string();
   if (!fs::exists(index_path, ignored)) {
-    throw UserError(directory.string(), "no weights found: expected " + single.filename().string() + " or " + index_path.filename().string());
+    throw UserError(directory.string(),
+                    "no weights found: expected " + single.filename().string() + " or " + index_path.filename().string());
   }
   const Json index = read_json_file(index_path);
   const auto weight_map = index.is_object() ? index.find("weight_map") : index.end();
   if (!index.is_object() || weight_map == index.end() || !weight_map->is_object()) {
-    throw UserError(origin, "expected a dict with the dict weight_map, got " + (index.is_object() ? "none" : json_type_name(index)));
+    throw UserError(origin,
+                    "expected a dict with the dict weight_map, got " + (index.is_object() ? "none" : json_type_name(index)));
   }
   std::map<std::string, SafetensorsFile> shards;
   StateDict state;
@@ -133,7 +138,8 @@ StateDict load_sharded_safetensors(const fs::path& directory, const std::string&
     auto found = shards.find(shard);
     if (found == shards.end()) {
       if (!fs::exists(directory / shard, ignored)) {
-        throw UserError((directory / shard).string(), "the index lists this file, and it is missing", "fetch or save the weights again");
+        throw UserError((directory / shard).string(), "the index lists this file, and it is missing",
+                        "fetch or save the weights again");
       }
       found = shards.try_emplace(shard, directory / shard).first;
     }

@@ -31,11 +31,23 @@ bool same(const Tensor& a, const Tensor& b) {
 
 // The state of tests/golden/checkpoint.py.
 StateDict golden_state() {
-  const std::pair<const char*, at::ScalarType> dtypes[] = {
-      {"float64", at::kDouble}, {"float32", at::kFloat}, {"float16", at::kHalf}, {"bfloat16", at::kBFloat16}, {"int64", at::kLong}, {"int32", at::kInt},
-      {"int16", at::kShort}, {"int8", at::kChar}, {"uint8", at::kByte}, {"uint16", at::kUInt16}, {"uint32", at::kUInt32}, {"uint64", at::kUInt64},
-      {"complex64", at::kComplexFloat}, {"float8_e4m3fn", at::kFloat8_e4m3fn}, {"float8_e5m2", at::kFloat8_e5m2},
-      {"float8_e4m3fnuz", at::kFloat8_e4m3fnuz}, {"float8_e5m2fnuz", at::kFloat8_e5m2fnuz}};
+  const std::pair<const char*, at::ScalarType> dtypes[] = {{"float64", at::kDouble},
+                                                           {"float32", at::kFloat},
+                                                           {"float16", at::kHalf},
+                                                           {"bfloat16", at::kBFloat16},
+                                                           {"int64", at::kLong},
+                                                           {"int32", at::kInt},
+                                                           {"int16", at::kShort},
+                                                           {"int8", at::kChar},
+                                                           {"uint8", at::kByte},
+                                                           {"uint16", at::kUInt16},
+                                                           {"uint32", at::kUInt32},
+                                                           {"uint64", at::kUInt64},
+                                                           {"complex64", at::kComplexFloat},
+                                                           {"float8_e4m3fn", at::kFloat8_e4m3fn},
+                                                           {"float8_e5m2", at::kFloat8_e5m2},
+                                                           {"float8_e4m3fnuz", at::kFloat8_e4m3fnuz},
+                                                           {"float8_e5m2fnuz", at::kFloat8_e5m2fnuz}};
   StateDict state;
   for (const auto& [name, type] : dtypes) state.set(name, pattern({3}).to(type));
   state.set("bool", at::remainder(pattern({3}), 2).to(at::kBool));
@@ -72,7 +84,8 @@ TEST_F(Safetensors, ReadsTheReferencesFile) {
 
 TEST_F(Safetensors, OrderOfTheStateDoesNotMatter) {
   const FileDigest first = save_safetensors(path_, {{"a", pattern({3})}, {"b", pattern({2}).to(at::kLong)}});
-  const FileDigest second = save_safetensors(folder_.path() / "other", {{"b", pattern({2}).to(at::kLong)}, {"a", pattern({3})}});
+  const FileDigest second =
+      save_safetensors(folder_.path() / "other", {{"b", pattern({2}).to(at::kLong)}, {"a", pattern({3})}});
   EXPECT_EQ(first, second);
   EXPECT_EQ(first.xxh3_128, hash_file(path_));
   EXPECT_EQ(first.size, fs::file_size(path_));
@@ -81,8 +94,12 @@ TEST_F(Safetensors, OrderOfTheStateDoesNotMatter) {
 TEST_F(Safetensors, StoresViewsAsTheyLook) {
   const Tensor base = pattern({4, 6});
   const Tensor complex = at::complex(pattern({2}), pattern({2}) + 1);
-  const StateDict state{{"t", base.t()}, {"slice", base.slice(1, 1, 6, 2)}, {"expanded", at::full({1}, 3.0f).expand({5})}, {"channels_last", pattern({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast)},
-                        {"conj", complex.conj()}, {"needs_grad", pattern({2}).set_requires_grad(true)}};
+  const StateDict state{{"t", base.t()},
+                        {"slice", base.slice(1, 1, 6, 2)},
+                        {"expanded", at::full({1}, 3.0f).expand({5})},
+                        {"channels_last", pattern({2, 3, 4, 5}).contiguous(at::MemoryFormat::ChannelsLast)},
+                        {"conj", complex.conj()},
+                        {"needs_grad", pattern({2}).set_requires_grad(true)}};
   save_safetensors(path_, state);
   const StateDict read = load_safetensors(path_);
   for (const auto& [name, tensor] : state) EXPECT_TRUE(at::equal(read.at(name), tensor.detach().resolve_conj())) << name;
@@ -118,16 +135,26 @@ TEST_F(Safetensors, TensorsAreViewsThatMayBeChanged) {
 TEST_F(Safetensors, MisalignedFilesAreRead) {
   const std::string json = R"({"a":{"dtype":"F64","shape":[2],"data_offsets":[0,16]}})";  // 55 bytes: data at 63
   const double values[] = {1.5, -2.5};
-  write_bytes(path_, std::string(1, static_cast<char>(json.size())) + std::string(7, '\0') + json + std::string(reinterpret_cast<const char*>(values), 16));
+  write_bytes(path_, std::string(1, static_cast<char>(json.size())) + std::string(7, '\0') + json +
+                         std::string(reinterpret_cast<const char*>(values), 16));
   const Tensor tensor = load_safetensors(path_).at("a");
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(tensor.data_ptr()) % 8, 0u);
   EXPECT_EQ(tensor[1].item<double>(), -2.5);
 }
 
 TEST_F(Safetensors, RefusesWhatTheFormatLacks) {
-  EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"z", at::zeros({1}, at::kComplexDouble)}}); }), HasSubstr("tensor 'z': safetensors has no dtype for ComplexDouble"));
-  EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"s", at::zeros({2, 2}).to_sparse()}}); }), HasSubstr("tensor 's': expected a dense tensor"));
-  EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"m", at::empty({2}, at::TensorOptions().device(at::kMeta))}}); }), HasSubstr("tensor 'm'"));
+  EXPECT_THAT(error_of<UserError>([&] {
+                save_safetensors(path_, {{"z", at::zeros({1}, at::kComplexDouble)}});
+              }),
+              HasSubstr("tensor 'z': safetensors has no dtype for ComplexDouble"));
+  EXPECT_THAT(error_of<UserError>([&] {
+                save_safetensors(path_, {{"s", at::zeros({2, 2}).to_sparse()}});
+              }),
+              HasSubstr("tensor 's': expected a dense tensor"));
+  EXPECT_THAT(error_of<UserError>([&] {
+                save_safetensors(path_, {{"m", at::empty({2}, at::TensorOptions().device(at::kMeta))}});
+              }),
+              HasSubstr("tensor 'm'"));
   EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"u", Tensor()}}); }), HasSubstr("undefined"));
   EXPECT_FALSE(fs::exists(path_));
   EXPECT_TRUE(fs::is_empty(folder_.path()));
@@ -135,11 +162,16 @@ TEST_F(Safetensors, RefusesWhatTheFormatLacks) {
 
 TEST_F(Safetensors, ErrorsNameThePath) {
   EXPECT_THAT(error_of<UserError>([&] { load_safetensors(path_); }), HasSubstr(path_.string() + ": cannot be read"));
-  EXPECT_THAT(error_of<EnvironmentError>([&] { save_safetensors(folder_.path() / "no" / "file", {{"a", pattern({1})}}); }), HasSubstr("no/file: cannot be written: No such file"));
+  EXPECT_THAT(error_of<EnvironmentError>([&] {
+                save_safetensors(folder_.path() / "no" / "file", {{"a", pattern({1})}});
+              }),
+              HasSubstr("no/file: cannot be written: No such file"));
   save_safetensors(path_, {{"conv1.weight", pattern({1})}});
-  EXPECT_THAT(error_of<UserError>([&] { SafetensorsFile(path_).tensor("conv1.weights"); }), HasSubstr("'conv1.weights' is not in the file (1 tensors) | did you mean 'conv1.weight'?"));
+  EXPECT_THAT(error_of<UserError>([&] { SafetensorsFile(path_).tensor("conv1.weights"); }),
+              HasSubstr("'conv1.weights' is not in the file (1 tensors) | did you mean 'conv1.weight'?"));
   fs::resize_file(path_, fs::file_size(path_) - 1);
-  EXPECT_THAT(error_of<UserError>([&] { load_safetensors(path_); }), HasSubstr("tensor 'conv1.weight': the file is cut short: expected 4 bytes of tensors, got 3"));
+  EXPECT_THAT(error_of<UserError>([&] { load_safetensors(path_); }),
+              HasSubstr("tensor 'conv1.weight': the file is cut short: expected 4 bytes of tensors, got 3"));
 }
 
 TEST_F(Safetensors, AFailedSaveKeepsTheOldFile) {
@@ -174,8 +206,9 @@ TEST_F(Safetensors, AnOlderSavesShardsGo) {
   write_bytes(folder_.path() / "model-00001-of-00004.txt", "mine");
   write_bytes(folder_.path() / "other-00001-of-00004.safetensors", "mine");
   const SavedShards whole = save_sharded_safetensors(folder_.path(), shard_state());
-  EXPECT_THAT(whole.removed, ElementsAre("model-00001-of-00004.safetensors", "model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors",
-                                         "model-00004-of-00004.safetensors", "model.safetensors.index.json"));
+  EXPECT_THAT(whole.removed, ElementsAre("model-00001-of-00004.safetensors", "model-00002-of-00004.safetensors",
+                                         "model-00003-of-00004.safetensors", "model-00004-of-00004.safetensors",
+                                         "model.safetensors.index.json"));
   EXPECT_TRUE(fs::exists(folder_.path() / "model-00001-of-00004.txt"));
   EXPECT_TRUE(fs::exists(folder_.path() / "other-00001-of-00004.safetensors"));
   const SavedShards split = save_sharded_safetensors(folder_.path(), shard_state(), {.max_shard_size = 300});

@@ -20,13 +20,15 @@ SafetensorsEntry describe_tensor(const std::string& name, const Tensor& tensor, 
   const std::string where = "tensor '" + name + "': ";
   if (!tensor.defined()) throw UserError(origin, where + "expected a tensor, got an undefined one");
   if (tensor.layout() != c10::kStrided || tensor.is_meta()) {
-    throw UserError(origin, where + "expected a dense tensor with values, got " + (tensor.is_meta() ? "a meta" : "a sparse") + " tensor");
+    throw UserError(
+        origin, where + "expected a dense tensor with values, got " + (tensor.is_meta() ? "a meta" : "a sparse") + " tensor");
   }
   SafetensorsEntry entry;
   entry.name = name;
   entry.dtype = safetensors_dtype(tensor.scalar_type());
   if (entry.dtype == nullptr) {
-    throw UserError(origin, where + "safetensors has no dtype for " + c10::toString(tensor.scalar_type()), "convert it, or keep it out of the state dict");
+    throw UserError(origin, where + "safetensors has no dtype for " + c10::toString(tensor.scalar_type()),
+                    "convert it, or keep it out of the state dict");
   }
   entry.shape = tensor.sizes().vec();
   if (tensor.scalar_type() == c10::ScalarType::Float4_e2m1fn_x2) {
@@ -40,7 +42,8 @@ SafetensorsEntry describe_tensor(const std::string& name, const Tensor& tensor, 
 Tensor writable(const Tensor& tensor) { return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous(); }
 
 bool same_view(const Tensor& a, const Tensor& b) {
-  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && a.strides() == b.strides() && a.is_conj() == b.is_conj() && a.is_neg() == b.is_neg();
+  return a.scalar_type() == b.scalar_type() && a.sizes() == b.sizes() && a.strides() == b.strides() &&
+         a.is_conj() == b.is_conj() && a.is_neg() == b.is_neg();
 }
 
 }  // namespace
@@ -114,7 +117,8 @@ std::vector<std::string> remove_stale(const fs::path& directory, const std::stri
   for (const auto& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
     const bool ours = name == base + ".safetensors" || name == base + ".safetensors.index.json" || is_shard_name(name, base);
-    const bool current = std::any_of(saved.files.begin(), saved.files.end(), [&](const auto& file) { return file.first == name; });
+    const bool current =
+        std::any_of(saved.files.begin(), saved.files.end(), [&](const auto& file) { return file.first == name; });
     if (!ours || current) continue;
     std::error_code error;
     fs::remove(entry.path(), error);
@@ -147,7 +151,9 @@ SavedShards save_sharded_safetensors(const fs::path& directory, const StateDict&
   };
   for (const auto& [name, tensor] : state) {
     if (aliases.contains(name)) continue;
-    if (!tensor.defined()) throw UserError((directory / options.base_name).string(), "tensor '" + name + "': expected a tensor, got an undefined one");
+    if (!tensor.defined())
+      throw UserError((directory / options.base_name).string(),
+                      "tensor '" + name + "': expected a tensor, got an undefined one");
     const std::uint64_t size = static_cast<std::uint64_t>(tensor.numel()) * tensor.element_size();
     total_size += size;
     total_parameters += static_cast<std::uint64_t>(tensor.numel());
@@ -198,10 +204,20 @@ std::uint64_t parse_shard_size(std::string_view text) {
   std::size_t digits = 0;
   std::uint64_t value = 0;
   for (; digits < trimmed.size() && trimmed[digits] >= '0' && trimmed[digits] <= '9'; ++digits) {
-    if (__builtin_mul_overflow(value, std::uint64_t{10}, &value) || __builtin_add_overflow(value, static_cast<std::uint64_t>(trimmed[digits] - '0'), &value)) throw fail();
+    if (__builtin_mul_overflow(value, std::uint64_t{10}, &value) ||
+        __builtin_add_overflow(value, static_cast<std::uint64_t>(trimmed[digits] - '0'), &value))
+      throw fail();
   }
-  static const std::map<std::string, std::uint64_t> kUnits = {
-      {"", 1},  {"b", 1}, {"kb", 1000}, {"mb", 1000'000}, {"gb", 1000'000'000}, {"tb", 1000'000'000'000}, {"kib", 1ull << 10}, {"mib", 1ull << 20}, {"gib", 1ull << 30}, {"tib", 1ull << 40}};
+  static const std::map<std::string, std::uint64_t> kUnits = {{"", 1},
+                                                              {"b", 1},
+                                                              {"kb", 1000},
+                                                              {"mb", 1000'000},
+                                                              {"gb", 1000'000'000},
+                                                              {"tb", 1000'000'000'000},
+                                                              {"kib", 1ull << 10},
+                                                              {"mib", 1ull << 20},
+                                                              {"gib", 1ull << 30},
+                                                              {"tib", 1ull << 40}};
   const auto unit = kUnits.find(to_lower(trim(std::string_view(trimmed).substr(digits))));
   if (digits == 0 || value == 0 || unit == kUnits.end() || __builtin_mul_overflow(value, unit->second, &value)) throw fail();
   return value;

@@ -16,7 +16,8 @@
 namespace oumi::testing_support {
 
 // Thousands of saves: in memory, where the machine has a place for that, fsync costs nothing.
-inline const bool kFastTemporaryFolders = ::access("/dev/shm", W_OK) == 0 && ::setenv("TMPDIR", "/dev/shm", /*overwrite=*/0) == 0;
+inline const bool kFastTemporaryFolders =
+    ::access("/dev/shm", W_OK) == 0 && ::setenv("TMPDIR", "/dev/shm", /*overwrite=*/0) == 0;
 
 inline std::filesystem::path golden(const std::string& name) {
   const char* root = std::getenv("OUMI_SOURCE_DIR");

@@ -15,9 +15,9 @@
 namespace oumi {
 
 // The file's object. Python's dict and OrderedDict become GenericDict, list becomes a list, tuple (and torch.Size) a tuple; str
-// and bytes a string; int, float, bool and None themselves; dtypes and devices their names; NumPy arrays and Parameters tensors.
-// Tensors are on the CPU wherever they were; those that shared a storage share it again.
-// Throws UserError: for what is no such file (files of torch before 1.6 included), for a refused class by its name, for damage.
+// and bytes a string; int, float, bool and None themselves; dtypes and devices their names; NumPy arrays and Parameters
+// tensors. Tensors are on the CPU wherever they were; those that shared a storage share it again. Throws UserError: for what is
+// no such file (files of torch before 1.6 included), for a refused class by its name, for damage.
 c10::IValue read_torch_file(const std::filesystem::path& path);
 
 // A state dict: the file's dict of tensors, or the one under its key "state_dict", "model_state_dict" or "model".
@@ -28,7 +28,8 @@ StateDict load_torch_state_dict(const std::filesystem::path& path);
 StateDict load_sharded_torch_state_dict(const std::filesystem::path& directory);
 
 // Writes what torch.load(path, weights_only=True) reads: dicts, lists, tuples, tensors (storages shared as they are), numbers,
-// strings, None. Whole or absent; equal values give equal bytes. Throws UserError for other values, EnvironmentError for the disk.
+// strings, None. Whole or absent; equal values give equal bytes. Throws UserError for other values, EnvironmentError for the
+// disk.
 FileDigest write_torch_file(const std::filesystem::path& path, const c10::IValue& value);
 
 }  // namespace oumi

@@ -34,18 +34,23 @@ bool is_any_of(const std::string& name, std::initializer_list<const char*> names
 bool is_numpy_reconstruct(const std::string& name) {
   return is_any_of(name, {"numpy._core.multiarray._reconstruct", "numpy.core.multiarray._reconstruct"});
 }
-bool is_numpy_scalar(const std::string& name) { return is_any_of(name, {"numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar"}); }
+bool is_numpy_scalar(const std::string& name) {
+  return is_any_of(name, {"numpy._core.multiarray.scalar", "numpy.core.multiarray.scalar"});
+}
 
 // Everything that a file may name. Each is data to us: none is ever loaded or run.
 bool is_allowed(const std::string& name) {
-  return is_any_of(name, {"collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_parameter",
-                          "torch.Size", "torch.device", "_codecs.encode", "builtins.bytes", "__builtin__.bytes", "numpy.ndarray", "numpy.dtype"}) ||
-         is_numpy_reconstruct(name) || is_numpy_scalar(name) || name.starts_with("numpy.dtypes.") || torch_dtype_by_name(name) || torch_storage_by_name(name);
+  return is_any_of(name, {"collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3",
+                          "torch._utils._rebuild_parameter", "torch.Size", "torch.device", "_codecs.encode", "builtins.bytes",
+                          "__builtin__.bytes", "numpy.ndarray", "numpy.dtype"}) ||
+         is_numpy_reconstruct(name) || is_numpy_scalar(name) || name.starts_with("numpy.dtypes.") ||
+         torch_dtype_by_name(name) || torch_storage_by_name(name);
 }
 
 class GraphReader {
  public:
-  GraphReader(const ZipReader& zip, const PickleGraph& graph, std::string origin) : zip_(zip), graph_(graph), origin_(std::move(origin)) {}
+  GraphReader(const ZipReader& zip, const PickleGraph& graph, std::string origin)
+      : zip_(zip), graph_(graph), origin_(std::move(origin)) {}
 
   c10::IValue value(PickleRef ref, int depth = 0) {
     if (depth > kMaxDepth) fail(cat("expected at most ", kMaxDepth, " levels of containers, got more"));
@@ -126,7 +131,8 @@ class GraphReader {
   }
 
   const PickleNode& argument(const PickleNode& node, std::size_t index) const {
-    if (index >= node.items.size()) fail(node.text + cat(": expected at least ", index + 1, " arguments, got ", node.items.size()));
+    if (index >= node.items.size())
+      fail(node.text + cat(": expected at least ", index + 1, " arguments, got ", node.items.size()));
     return graph_[node.items[index]];
   }
 
@@ -159,31 +165,40 @@ class GraphReader {
     const PickleNode& reference = argument(node, 0);
     if (reference.kind != PickleKind::kPersistent) fail("a tensor without a storage");
     const PickleNode& id = graph_[reference.items[0]];
-    if (id.kind != PickleKind::kTuple || id.items.size() < 5 || graph_[id.items[0]].text != "storage") fail("a storage: expected (storage, type, key, device, size)");
+    if (id.kind != PickleKind::kTuple || id.items.size() < 5 || graph_[id.items[0]].text != "storage")
+      fail("a storage: expected (storage, type, key, device, size)");
     const auto storage_type = torch_storage_by_name(graph_[id.items[1]].text);
-    if (graph_[id.items[1]].kind != PickleKind::kGlobal || !storage_type) fail("a storage of unknown type '" + graph_[id.items[1]].text + "'");
+    if (graph_[id.items[1]].kind != PickleKind::kGlobal || !storage_type)
+      fail("a storage of unknown type '" + graph_[id.items[1]].text + "'");
     const auto type = dtype ? torch_dtype_by_name(dtype->text) : storage_type;
     if (!type) fail("a tensor of unknown dtype '" + dtype->text + "'");
     const std::string& key = graph_[id.items[2]].text;
     const std::int64_t numel = integer(graph_[id.items[4]]);
     const auto item = static_cast<std::int64_t>(c10::elementSize(*type));
     std::int64_t needed = 0;
-    if (numel < 0 || __builtin_mul_overflow(numel, static_cast<std::int64_t>(c10::elementSize(*storage_type)), &needed)) fail(cat("a storage of ", numel, " elements"));
+    if (numel < 0 || __builtin_mul_overflow(numel, static_cast<std::int64_t>(c10::elementSize(*storage_type)), &needed))
+      fail(cat("a storage of ", numel, " elements"));
 
     const std::int64_t offset = integer(argument(node, 1));
     const std::vector<std::int64_t> sizes = integers(argument(node, 2)), strides = integers(argument(node, 3));
-    if (sizes.size() != strides.size() || sizes.size() > 64) fail(cat("a tensor of ", sizes.size(), " sizes and ", strides.size(), " strides"));
+    if (sizes.size() != strides.size() || sizes.size() > 64)
+      fail(cat("a tensor of ", sizes.size(), " sizes and ", strides.size(), " strides"));
     // The view must end inside its storage: nothing behind it is ours.
     std::int64_t last = offset, count = 1;
     bool fits = offset >= 0;
     for (std::size_t i = 0; i < sizes.size() && fits; ++i) {
       std::int64_t reach = 0;
       fits = sizes[i] >= 0 && strides[i] >= 0 && !__builtin_mul_overflow(count, sizes[i], &count) &&
-             !__builtin_mul_overflow(std::max<std::int64_t>(sizes[i] - 1, 0), strides[i], &reach) && !__builtin_add_overflow(last, reach, &last);
+             !__builtin_mul_overflow(std::max<std::int64_t>(sizes[i] - 1, 0), strides[i], &reach) &&
+             !__builtin_add_overflow(last, reach, &last);
     }
     std::int64_t end = 0, bytes = 0;
-    fits = fits && !__builtin_mul_overflow(count, item, &bytes) && !__builtin_add_overflow(last, count == 0 ? 0 : 1, &end) && !__builtin_mul_overflow(end, item, &end) && (count == 0 || end <= needed);
-    if (!fits) fail("a tensor reaches outside its storage '" + key + cat("': offset ", offset, ", sizes ", at::IntArrayRef(sizes), ", strides ", at::IntArrayRef(strides), ", storage of ", needed, " bytes"));
+    fits = fits && !__builtin_mul_overflow(count, item, &bytes) && !__builtin_add_overflow(last, count == 0 ? 0 : 1, &end) &&
+           !__builtin_mul_overflow(end, item, &end) && (count == 0 || end <= needed);
+    if (!fits)
+      fail("a tensor reaches outside its storage '" + key +
+           cat("': offset ", offset, ", sizes ", at::IntArrayRef(sizes), ", strides ", at::IntArrayRef(strides),
+               ", storage of ", needed, " bytes"));
     const auto options = at::TensorOptions().dtype(*type);
     if (count == 0) return at::empty(sizes, options);
     return at::empty({0}, options).set_(storage(key, static_cast<std::uint64_t>(needed)), offset, sizes, strides);
@@ -209,13 +224,15 @@ class GraphReader {
   }
 
   at::ScalarType numpy_dtype(const PickleNode& node) const {
-    static const std::map<std::string, at::ScalarType> kTypes = {
-        {"f8", at::kDouble}, {"f4", at::kFloat}, {"f2", at::kHalf}, {"i8", at::kLong},    {"i4", at::kInt},     {"i2", at::kShort},
-        {"i1", at::kChar},   {"u1", at::kByte},  {"b1", at::kBool}, {"u2", at::kUInt16}, {"u4", at::kUInt32}, {"u8", at::kUInt64}};
+    static const std::map<std::string, at::ScalarType> kTypes = {{"f8", at::kDouble}, {"f4", at::kFloat},  {"f2", at::kHalf},
+                                                                 {"i8", at::kLong},   {"i4", at::kInt},    {"i2", at::kShort},
+                                                                 {"i1", at::kChar},   {"u1", at::kByte},   {"b1", at::kBool},
+                                                                 {"u2", at::kUInt16}, {"u4", at::kUInt32}, {"u8", at::kUInt64}};
     if (node.kind != PickleKind::kCall || node.text != "numpy.dtype") fail("a NumPy dtype: expected numpy.dtype");
     const auto type = kTypes.find(argument(node, 0).text);
     if (type == kTypes.end()) fail("NumPy dtype '" + argument(node, 0).text + "': expected a number");
-    if (node.state != kNoPickleRef && graph_[node.state].items.size() > 1 && graph_[graph_[node.state].items[1]].text == ">") fail("a big-endian NumPy array");
+    if (node.state != kNoPickleRef && graph_[node.state].items.size() > 1 && graph_[graph_[node.state].items[1]].text == ">")
+      fail("a big-endian NumPy array");
     return type->second;
   }
 
@@ -230,7 +247,8 @@ class GraphReader {
     std::int64_t size = static_cast<std::int64_t>(c10::elementSize(type));
     bool fits = shape.size() <= 64;
     for (const std::int64_t extent : shape) fits = fits && extent >= 0 && !__builtin_mul_overflow(size, extent, &size);
-    if (!fits || size != static_cast<std::int64_t>(data.size())) fail(cat("a NumPy array: shape ", at::IntArrayRef(shape), " does not fit ", data.size(), " bytes"));
+    if (!fits || size != static_cast<std::int64_t>(data.size()))
+      fail(cat("a NumPy array: shape ", at::IntArrayRef(shape), " does not fit ", data.size(), " bytes"));
     const Tensor result = at::empty(shape, at::TensorOptions().dtype(type));
     if (!data.empty()) std::memcpy(result.mutable_data_ptr(), data.data(), data.size());
     return result;
@@ -262,10 +280,12 @@ void check_kind(const fs::path& path) {
   if (byte(0) == 'P' && byte(1) == 'K') return;
   if (file.size() == 0) throw UserError(path.string(), "the file is empty: expected a PyTorch file", kDamagedHint);
   if (byte(0) == 0x80) {
-    throw UserError(path.string(), "expected a PyTorch file in zip form, got a bare pickle (torch.save before 1.6, or no PyTorch file)",
+    throw UserError(path.string(),
+                    "expected a PyTorch file in zip form, got a bare pickle (torch.save before 1.6, or no PyTorch file)",
                     "load it in Python and save it again with torch.save or safetensors");
   }
-  throw UserError(path.string(), "expected a PyTorch file (zip archive), got something else", "a safetensors file needs the extension .safetensors");
+  throw UserError(path.string(), "expected a PyTorch file (zip archive), got something else",
+                  "a safetensors file needs the extension .safetensors");
 }
 
 }  // namespace
@@ -299,7 +319,8 @@ StateDict load_torch_state_dict(const fs::path& path) {
   for (const auto& entry : value.toGenericDict()) {
     if (!entry.key().isString() || !entry.value().isTensor()) {
       const std::string key = entry.key().isString() ? "'" + entry.key().toStringRef() + "'" : entry.key().tagKind();
-      throw UserError(path.string(), "key " + key + ": expected a tensor, got " + entry.value().tagKind(), "the file holds more than a state dict; save the state dict alone");
+      throw UserError(path.string(), "key " + key + ": expected a tensor, got " + entry.value().tagKind(),
+                      "the file holds more than a state dict; save the state dict alone");
     }
     state.set(entry.key().toStringRef(), entry.value().toTensor());
   }
@@ -310,7 +331,8 @@ StateDict load_sharded_torch_state_dict(const fs::path& directory) {
   const fs::path index_path = directory / "pytorch_model.bin.index.json";
   const Json index = read_json_file(index_path);
   const auto weight_map = index.is_object() ? index.find("weight_map") : index.end();
-  if (!index.is_object() || weight_map == index.end() || !weight_map->is_object()) throw UserError(index_path.string(), "expected a dict with the dict weight_map");
+  if (!index.is_object() || weight_map == index.end() || !weight_map->is_object())
+    throw UserError(index_path.string(), "expected a dict with the dict weight_map");
   std::map<std::string, StateDict> shards;
   StateDict state;
   for (const auto& [name, file] : weight_map->items()) {
@@ -321,7 +343,8 @@ StateDict load_sharded_torch_state_dict(const fs::path& directory) {
     auto found = shards.find(shard);
     if (found == shards.end()) found = shards.emplace(shard, load_torch_state_dict(directory / shard)).first;
     const Tensor* tensor = found->second.find(name);
-    if (tensor == nullptr) throw UserError((directory / shard).string(), "tensor '" + name + "': the index lists it here, and it is missing");
+    if (tensor == nullptr)
+      throw UserError((directory / shard).string(), "tensor '" + name + "': the index lists it here, and it is missing");
     state.set(name, *tensor);
   }
   return state;

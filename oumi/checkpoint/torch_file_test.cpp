@@ -87,21 +87,27 @@ TEST(TorchFile, ReadsRandomStates) {
   const Tensor keys = get(state, "numpy").toTupleRef().elements()[1].toTensor();
   EXPECT_EQ(keys.scalar_type(), at::kUInt32);
   EXPECT_EQ(keys.numel(), 624);
-  for (int i = 0; i < 4; ++i) EXPECT_EQ(keys.to(at::kLong)[i].item<std::int64_t>(), values["numpy_keys"][static_cast<std::size_t>(i)].get<std::int64_t>());
+  for (int i = 0; i < 4; ++i)
+    EXPECT_EQ(keys.to(at::kLong)[i].item<std::int64_t>(),
+              values["numpy_keys"][static_cast<std::size_t>(i)].get<std::int64_t>());
   restore_cpu_rng_state(get(state, "cpu").toTensor());
   const Tensor drawn = at::rand({4}, at::kDouble);
   for (int i = 0; i < 4; ++i) EXPECT_EQ(drawn[i].item<double>(), values["rand"][static_cast<std::size_t>(i)].get<double>());
 }
 
 TEST(TorchFile, RefusesWhatIsNoData) {
-  EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("evil.pt")); }), HasSubstr("evil.pt: refused: the file wants to load 'posix.system', expected tensors and plain values only"));
+  EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("evil.pt")); }),
+              HasSubstr("evil.pt: refused: the file wants to load 'posix.system', expected tensors and plain values only"));
   EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("module.pt")); }), HasSubstr("'torch.nn.modules.linear.Linear'"));
-  EXPECT_THAT(error_of<UserError>([] { load_torch_state_dict(golden("mixed.pt")); }), HasSubstr("key 'note': expected a tensor, got String"));
-  EXPECT_THAT(error_of<UserError>([] { load_torch_state_dict(golden("tensor_only.pt")); }), HasSubstr("expected a dict of tensors, got Tensor"));
+  EXPECT_THAT(error_of<UserError>([] { load_torch_state_dict(golden("mixed.pt")); }),
+              HasSubstr("key 'note': expected a tensor, got String"));
+  EXPECT_THAT(error_of<UserError>([] { load_torch_state_dict(golden("tensor_only.pt")); }),
+              HasSubstr("expected a dict of tensors, got Tensor"));
 }
 
 TEST(TorchFile, RefusesOtherFiles) {
-  EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("legacy.pt")); }), HasSubstr("got a bare pickle (torch.save before 1.6"));
+  EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("legacy.pt")); }),
+              HasSubstr("got a bare pickle (torch.save before 1.6"));
   EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("dtypes.safetensors")); }), HasSubstr("got something else"));
   EXPECT_THAT(error_of<UserError>([] { read_torch_file(golden("absent.pt")); }), HasSubstr("absent.pt: cannot be read"));
   const TemporaryDirectory folder;
@@ -117,7 +123,10 @@ TEST(TorchFile, RefusesOtherFiles) {
 IValue sample_value(const Tensor& shared) {
   c10::impl::GenericDict dict(c10::AnyType::get(), c10::AnyType::get());
   c10::impl::GenericList list(c10::AnyType::get());
-  for (const IValue& item : std::vector<IValue>{std::int64_t{0}, std::int64_t{255}, std::int64_t{256}, std::int64_t{-1}, std::numeric_limits<std::int64_t>::min(), 0.1, true, false, IValue(), "text \u00e9"}) list.push_back(item);
+  for (const IValue& item :
+       std::vector<IValue>{std::int64_t{0}, std::int64_t{255}, std::int64_t{256}, std::int64_t{-1},
+                           std::numeric_limits<std::int64_t>::min(), 0.1, true, false, IValue(), "text \u00e9"})
+    list.push_back(item);
   dict.insert("list", list);
   dict.insert(std::int64_t{7}, c10::ivalue::Tuple::create({IValue(0.9), IValue(0.999)}));
   dict.insert("shared", shared);
@@ -151,8 +160,12 @@ TEST(TorchFile, ReadsWhatItWrites) {
 
 TEST(TorchFile, RefusesToWriteOtherValues) {
   const TemporaryDirectory folder;
-  EXPECT_THAT(error_of<UserError>([&] { write_torch_file(folder.path() / "a.pt", at::Device(at::kCPU)); }), HasSubstr("got Device"));
-  EXPECT_THAT(error_of<UserError>([&] { write_torch_file(folder.path() / "a.pt", at::zeros({2, 2}).to_sparse()); }), HasSubstr("expected dense tensors"));
+  EXPECT_THAT(error_of<UserError>([&] { write_torch_file(folder.path() / "a.pt", at::Device(at::kCPU)); }),
+              HasSubstr("got Device"));
+  EXPECT_THAT(error_of<UserError>([&] {
+                write_torch_file(folder.path() / "a.pt", at::zeros({2, 2}).to_sparse());
+              }),
+              HasSubstr("expected dense tensors"));
   c10::impl::GenericList loop(c10::AnyType::get());
   loop.push_back(loop);
   EXPECT_THAT(error_of<UserError>([&] { write_torch_file(folder.path() / "a.pt", loop); }), HasSubstr("at most 200 levels"));
@@ -168,12 +181,15 @@ TEST(Convert, ThereAndBack) {
   ASSERT_EQ(written.size(), 1u);
   EXPECT_EQ(written[0], folder.path() / "weights.safetensors");
   EXPECT_THAT(error_of<UserError>([&] { convert_weights(file, {}); }), HasSubstr("weights.safetensors: exists already"));
-  EXPECT_THAT(error_of<UserError>([&] { convert_weights(file, {.to = WeightFormat::kTorch}); }), HasSubstr("has the wanted format already"));
+  EXPECT_THAT(error_of<UserError>([&] { convert_weights(file, {.to = WeightFormat::kTorch}); }),
+              HasSubstr("has the wanted format already"));
   EXPECT_THAT(error_of<UserError>([&] { convert_weights(folder.path() / "no.pt", {}); }), HasSubstr("does not exist"));
   fs::create_directory(folder.path() / "model");
-  EXPECT_THAT(error_of<UserError>([&] { convert_weights(folder.path() / "model", {}); }), HasSubstr("no weights found: expected pytorch_model.bin"));
+  EXPECT_THAT(error_of<UserError>([&] { convert_weights(folder.path() / "model", {}); }),
+              HasSubstr("no weights found: expected pytorch_model.bin"));
   fs::copy_file(written[0], folder.path() / "model/model.safetensors");
-  EXPECT_EQ(convert_weights(folder.path() / "model", {.to = WeightFormat::kTorch}).front(), folder.path() / "model/pytorch_model.bin");
+  EXPECT_EQ(convert_weights(folder.path() / "model", {.to = WeightFormat::kTorch}).front(),
+            folder.path() / "model/pytorch_model.bin");
   fs::remove(folder.path() / "model/model.safetensors");
   convert_weights(folder.path() / "model", {});
   EXPECT_EQ(read_text_file(folder.path() / "model/model.safetensors"), read_text_file(written[0]));
@@ -197,18 +213,30 @@ TEST(Pickle, RefusesDamage) {
   EXPECT_THAT(pickle_error("\x80\x02NNa."), HasSubstr("append to what is no list"));
   EXPECT_THAT(pickle_error("\x80\x02}(Nu."), HasSubstr("a key without a value"));
   EXPECT_THAT(pickle_error("\x80\x02NNNs."), HasSubstr("no dict"));
-  EXPECT_THAT(pickle_error(std::string("\x80\x02X\xff\xff\xff\xff", 7) + "abc"), HasSubstr("expected 4294967295 more bytes, got 3"));
+  EXPECT_THAT(pickle_error(std::string("\x80\x02X\xff\xff\xff\xff", 7) + "abc"),
+              HasSubstr("expected 4294967295 more bytes, got 3"));
   EXPECT_THAT(pickle_error(std::string("\x80\x02\x8d\xff\xff\xff\xff\xff\xff\xff\xff", 11)), HasSubstr("more bytes, got 0"));
-  EXPECT_THAT(pickle_error("\x80\x02\x8a\x09" "123456789."), HasSubstr("an integer of 9 bytes"));
+  EXPECT_THAT(pickle_error("\x80\x02\x8a\x09"
+                           "123456789."),
+              HasSubstr("an integer of 9 bytes"));
   EXPECT_THAT(pickle_error("\x80\x02I1\n."), HasSubstr("operation 73 is refused"));
   EXPECT_THAT(pickle_error("\x80\x02(i"), HasSubstr("operation 105 is refused"));
-  EXPECT_THAT(pickle_error("\x80\x02""cos\nsystem"), HasSubstr("a name has no end"));
+  EXPECT_THAT(pickle_error("\x80\x02"
+                           "cos\nsystem"),
+              HasSubstr("a name has no end"));
 }
 
 TEST(Pickle, AsksForEveryGlobal) {
   const auto allow_none = [](const std::string&) { return false; };
-  EXPECT_THAT(error_of<UserError>([&] { parse_pickle("\x80\x02" "cos\nsystem\n.", "f", allow_none); }), HasSubstr("'os.system'"));
-  EXPECT_THAT(error_of<UserError>([&] { parse_pickle(std::string("\x80\x04\x8c\x02os\x8c\x06system\x93."), "f", allow_none); }), HasSubstr("'os.system'"));
+  EXPECT_THAT(error_of<UserError>([&] {
+                parse_pickle(
+                    "\x80\x02"
+                    "cos\nsystem\n.",
+                    "f", allow_none);
+              }),
+              HasSubstr("'os.system'"));
+  EXPECT_THAT(error_of<UserError>([&] { parse_pickle(std::string("\x80\x04\x8c\x02os\x8c\x06system\x93."), "f", allow_none); }),
+              HasSubstr("'os.system'"));
 }
 
 TEST(Pickle, DeepAndCyclicGraphsAreHarmless) {
@@ -231,8 +259,10 @@ TEST(TorchFile, SurvivesMutations) {
     std::string bytes = program;
     for (int i = 1 + static_cast<int>(random() % 3); i > 0; --i) {
       const std::size_t at = random() % bytes.size();
-      if (random() % 3 != 0) bytes[at] = static_cast<char>(random());
-      else bytes.erase(at, 1 + random() % 4);
+      if (random() % 3 != 0)
+        bytes[at] = static_cast<char>(random());
+      else
+        bytes.erase(at, 1 + random() % 4);
     }
     try {
       parse_pickle(bytes, "m.pt", allow_all);
@@ -269,9 +299,23 @@ void write_program(const fs::path& path, const std::string& program, const std::
   file.commit();
 }
 
-std::string tensor_program(const std::string& offset, const std::string& sizes, const std::string& strides, const std::string& numel = "K\x0f") {
-  return "\x80\x02" "ctorch._utils\n_rebuild_tensor_v2\n((X" + std::string("\x07\0\0\0storage", 11) + "ctorch\nFloatStorage\nX" + std::string("\x01\0\0\0" "0", 5) + "X" +
-         std::string("\x03\0\0\0" "cpu", 7) + numel + "tQ" + offset + "(" + sizes + "t(" + strides + "t\x89" "ccollections\nOrderedDict\n)RtR.";
+std::string tensor_program(const std::string& offset, const std::string& sizes, const std::string& strides,
+                           const std::string& numel = "K\x0f") {
+  return "\x80\x02"
+         "ctorch._utils\n_rebuild_tensor_v2\n((X" +
+         std::string("\x07\0\0\0storage", 11) + "ctorch\nFloatStorage\nX" +
+         std::string(
+             "\x01\0\0\0"
+             "0",
+             5) +
+         "X" +
+         std::string(
+             "\x03\0\0\0"
+             "cpu",
+             7) +
+         numel + "tQ" + offset + "(" + sizes + "t(" + strides +
+         "t\x89"
+         "ccollections\nOrderedDict\n)RtR.";
 }
 
 TEST(TorchFile, TensorsStayInsideTheirStorage) {
@@ -288,15 +332,23 @@ TEST(TorchFile, TensorsStayInsideTheirStorage) {
   EXPECT_TRUE(at::equal(read(tensor_program("K\x0e", one, one)), at::full({1}, 14.0f)));
   EXPECT_EQ(read(tensor_program(zero, zero + k5, k5 + one)).numel(), 0);
   const std::string huge("\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f", 10), minus("J\xff\xff\xff\xff", 5);
-  for (const auto& program : {tensor_program(one, k3 + k5, k5 + one), tensor_program("K\x0f", one, one), tensor_program(minus, one, one), tensor_program(zero, one, "") , tensor_program(zero, minus, one),
-                              tensor_program(zero, k5, minus), tensor_program(zero, k3, huge), tensor_program(zero, huge + huge, zero + zero), tensor_program(huge, one, one), tensor_program(zero, huge, zero)}) {
+  for (const auto& program :
+       {tensor_program(one, k3 + k5, k5 + one), tensor_program("K\x0f", one, one), tensor_program(minus, one, one),
+        tensor_program(zero, one, ""), tensor_program(zero, minus, one), tensor_program(zero, k5, minus),
+        tensor_program(zero, k3, huge), tensor_program(zero, huge + huge, zero + zero), tensor_program(huge, one, one),
+        tensor_program(zero, huge, zero)}) {
     const std::string message = error_of<UserError>([&] { read(program); });
-    EXPECT_TRUE(message.find("reaches outside its storage '0'") != std::string::npos || message.find("sizes and 0 strides") != std::string::npos) << message;
+    EXPECT_TRUE(message.find("reaches outside its storage '0'") != std::string::npos ||
+                message.find("sizes and 0 strides") != std::string::npos)
+        << message;
   }
-  EXPECT_THAT(error_of<UserError>([&] { read(tensor_program(zero, one, one, "K\x10")); }), HasSubstr("record 'data/0': expected 64 bytes, got 60"));
-  EXPECT_THAT(error_of<UserError>([&] { read(tensor_program(zero, one, one, huge)); }), HasSubstr("a storage of 9223372036854775807 elements"));
+  EXPECT_THAT(error_of<UserError>([&] { read(tensor_program(zero, one, one, "K\x10")); }),
+              HasSubstr("record 'data/0': expected 64 bytes, got 60"));
+  EXPECT_THAT(error_of<UserError>([&] { read(tensor_program(zero, one, one, huge)); }),
+              HasSubstr("a storage of 9223372036854775807 elements"));
   // A list in itself, and one that doubles at each level.
-  EXPECT_THAT(error_of<UserError>([&] { write_program(path, std::string("\x80\x02]q\0h\0a.", 9), ""), read_torch_file(path); }), HasSubstr("at most 200 levels"));
+  EXPECT_THAT(error_of<UserError>([&] { write_program(path, std::string("\x80\x02]q\0h\0a.", 9), ""), read_torch_file(path); }),
+              HasSubstr("at most 200 levels"));
   std::string doubling = "\x80\x02]";
   for (int i = 0; i < 100; ++i) doubling += std::string("q\0]h\0ah\0a", 9);
   write_program(path, doubling + ".", "");

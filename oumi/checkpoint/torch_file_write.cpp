@@ -1,6 +1,6 @@
-#include <ATen/core/Tensor.h>
 #include <ATen/core/Dict.h>
 #include <ATen/core/List.h>
+#include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
 
@@ -26,13 +26,21 @@ class PickleWriter {
   explicit PickleWriter(std::string origin) : origin_(std::move(origin)) { text_ = "\x80\x02"; }
 
   void value(const c10::IValue& value, int depth = 0) {
-    if (depth > kMaxDepth) throw UserError(origin_, cat("expected at most ", kMaxDepth, " levels of containers, got more"), "does a container hold itself?");
-    if (value.isNone()) op('N');
-    else if (value.isBool()) boolean(value.toBool());
-    else if (value.isInt()) integer(value.toInt());
-    else if (value.isDouble()) number(value.toDouble());
-    else if (value.isString()) string(value.toStringRef());
-    else if (value.isTensor()) tensor(value.toTensor());
+    if (depth > kMaxDepth)
+      throw UserError(origin_, cat("expected at most ", kMaxDepth, " levels of containers, got more"),
+                      "does a container hold itself?");
+    if (value.isNone())
+      op('N');
+    else if (value.isBool())
+      boolean(value.toBool());
+    else if (value.isInt())
+      integer(value.toInt());
+    else if (value.isDouble())
+      number(value.toDouble());
+    else if (value.isString())
+      string(value.toStringRef());
+    else if (value.isTensor())
+      tensor(value.toTensor());
     else if (value.isTuple()) {
       op('(');
       for (const auto& item : value.toTupleRef().elements()) this->value(item, depth + 1);
@@ -51,7 +59,8 @@ class PickleWriter {
       }
       op('u');
     } else {
-      throw UserError(origin_, "expected tensors, containers and plain values, got " + value.tagKind(), "convert it before saving");
+      throw UserError(origin_, "expected tensors, containers and plain values, got " + value.tagKind(),
+                      "convert it before saving");
     }
   }
 
@@ -115,7 +124,8 @@ class PickleWriter {
     for (const auto& known : kTorchTypeNames) {
       if (known.type == tensor.scalar_type()) type = &known;
     }
-    if (type == nullptr) throw UserError(origin_, std::string("tensors of ") + c10::toString(tensor.scalar_type()) + " cannot be stored");
+    if (type == nullptr)
+      throw UserError(origin_, std::string("tensors of ") + c10::toString(tensor.scalar_type()) + " cannot be stored");
     const c10::Storage& storage = tensor.storage();
     const auto [place, is_new] = numbers_.try_emplace(storage.unsafeGetStorageImpl(), storages_.size());
     if (is_new) storages_.push_back(storage);
@@ -163,7 +173,9 @@ FileDigest write_torch_file(const std::filesystem::path& path, const c10::IValue
 
   OutputFile file(path);
   ZipWriter zip(file);
-  const auto add_text = [&](const std::string& name, const std::string& text) { zip.add("archive/" + name, text.data(), text.size()); };
+  const auto add_text = [&](const std::string& name, const std::string& text) {
+    zip.add("archive/" + name, text.data(), text.size());
+  };
   add_text("data.pkl", program);
   add_text("byteorder", "little");
   for (std::size_t i = 0; i < pickle.storages().size(); ++i) {

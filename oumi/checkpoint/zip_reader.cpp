@@ -39,7 +39,9 @@ ZipReader::ZipReader(const std::filesystem::path& path) : path_(path) {
       prefix_ = name.substr(0, name.size() - wanted.size());
       ++found;
     }
-    if (found != 1) throw UserError(path.string(), cat("not a PyTorch file: expected one data.pkl in the archive, got ", found), "is it a state dict saved with torch.save?");
+    if (found != 1)
+      throw UserError(path.string(), cat("not a PyTorch file: expected one data.pkl in the archive, got ", found),
+                      "is it a state dict saved with torch.save?");
   } catch (...) {
     zip_discard(handle(archive_));
     throw;
@@ -59,14 +61,19 @@ std::optional<std::uint64_t> ZipReader::size(const std::string& name) const {
   // Deflate shrinks to 1/1032 at best.
   const bool possible = (info.valid & kNeeded) == kNeeded && info.comp_size <= file_size &&
                         (info.comp_method == ZIP_CM_STORE ? info.size == info.comp_size : info.size / 1032 <= info.comp_size);
-  if (!possible) throw UserError(path_.string(), "record '" + full + cat("': ", info.size, " bytes are not in a file of ", file_size), kHint);
+  if (!possible)
+    throw UserError(path_.string(), "record '" + full + cat("': ", info.size, " bytes are not in a file of ", file_size),
+                    kHint);
   return info.size;
 }
 
 void ZipReader::read(const std::string& name, void* data, std::uint64_t size) const {
   const std::string full = prefix_ + name;
-  const auto fail = [&](const std::string& reason) { throw UserError(path_.string(), "record '" + full + "': " + reason, kHint); };
-  const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen(handle(archive_), full.c_str(), ZIP_FL_ENC_RAW), zip_fclose);
+  const auto fail = [&](const std::string& reason) {
+    throw UserError(path_.string(), "record '" + full + "': " + reason, kHint);
+  };
+  const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(zip_fopen(handle(archive_), full.c_str(), ZIP_FL_ENC_RAW),
+                                                               zip_fclose);
   if (file == nullptr) fail(zip_strerror(handle(archive_)));
   auto* bytes = static_cast<char*>(data);
   std::uint64_t done = 0;

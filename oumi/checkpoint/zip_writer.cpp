@@ -51,9 +51,9 @@ void ZipWriter::add(const std::string& name, const void* data, std::uint64_t siz
   const std::uint64_t before = record.offset + 30 + name.size() + extra.text().size() + 4;
   const std::string filler((kAlignment - before % kAlignment) % kAlignment, 'Z');
   extra.put(Bytes(u16(0x4246), u16(filler.size()), filler));
-  const Bytes header(std::uint32_t{0x04034b50}, large ? kLargeVersion : kPlainVersion, kUtf8, kStored, u16(0), kDate, record.crc,
-                     large ? std::uint32_t{0xffffffff} : u32(size), large ? std::uint32_t{0xffffffff} : u32(size), u16(name.size()),
-                     u16(extra.text().size()), name, extra);
+  const Bytes header(std::uint32_t{0x04034b50}, large ? kLargeVersion : kPlainVersion, kUtf8, kStored, u16(0), kDate,
+                     record.crc, large ? std::uint32_t{0xffffffff} : u32(size), large ? std::uint32_t{0xffffffff} : u32(size),
+                     u16(name.size()), u16(extra.text().size()), name, extra);
   file_.write(header.text().data(), header.text().size());
   file_.write(data, size);
   records_.push_back(record);
@@ -69,15 +69,17 @@ void ZipWriter::finish() {
     Bytes extra;
     if (!fields.text().empty()) extra = Bytes(u16(1), u16(fields.text().size()), fields);
     const std::uint16_t version = fields.text().empty() ? kPlainVersion : kLargeVersion;
-    const Bytes entry(std::uint32_t{0x02014b50}, version, version, kUtf8, kStored, u16(0), kDate, record.crc, u32(record.size), u32(record.size),
-                      u16(record.name.size()), u16(extra.text().size()), u16(0), u16(0), u16(0), std::uint32_t{0}, u32(record.offset), record.name, extra);
+    const Bytes entry(std::uint32_t{0x02014b50}, version, version, kUtf8, kStored, u16(0), kDate, record.crc, u32(record.size),
+                      u32(record.size), u16(record.name.size()), u16(extra.text().size()), u16(0), u16(0), u16(0),
+                      std::uint32_t{0}, u32(record.offset), record.name, extra);
     file_.write(entry.text().data(), entry.text().size());
   }
   const std::uint64_t end = file_.size(), count = records_.size();
   const bool large = begin >= kMax32 || end - begin >= kMax32 || count >= 0xffff;
   Bytes tail;
   if (large) {
-    tail.put(Bytes(std::uint32_t{0x06064b50}, std::uint64_t{44}, kLargeVersion, kLargeVersion, std::uint32_t{0}, std::uint32_t{0}, count, count, end - begin, begin));
+    tail.put(Bytes(std::uint32_t{0x06064b50}, std::uint64_t{44}, kLargeVersion, kLargeVersion, std::uint32_t{0},
+                   std::uint32_t{0}, count, count, end - begin, begin));
     tail.put(Bytes(std::uint32_t{0x07064b50}, std::uint32_t{0}, end, std::uint32_t{1}));
   }
   const std::uint16_t short_count = large && count >= 0xffff ? std::uint16_t{0xffff} : u16(count);
