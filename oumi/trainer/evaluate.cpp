@@ -77,7 +77,7 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
   std::int64_t samples_with_loss = 0, samples = 0, batches = 0;
   const std::int64_t total_batches = loader->batches_per_epoch().value_or(0);
   while (std::optional<Batch> next = loader->next()) {
-    if (run_ != nullptr) stop_if_asked(*run_);
+    if (run_ != nullptr && requested_stop_signal() != 0) throw EvaluationInterrupted();
     const Batch batch = device_.is_cpu() ? std::move(*next) : next->to(device_);
     const std::int64_t batch_size = batch.batch_size();
     Outputs outputs;

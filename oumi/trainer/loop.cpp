@@ -50,6 +50,7 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
   } else {
     run.loader->load_state_dict(run.boundary.loader_state);  // a resumed stream
   }
+  run.epoch_begun = true;
   control_.should_epoch_stop = false;
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_epoch_begin(context); });
 
@@ -82,7 +83,8 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
 void Trainer::mark_boundary(Run& run) {
   run.boundary.rng_state = cpu_rng_state();
   run.boundary.buffers.clear();
-  if (!options_.train_dataset->is_map_style()) run.boundary.loader_state = run.loader->state_dict();
+  // Before the first epoch the loader stands nowhere: a resumed stream's position is the checkpoint's.
+  if (run.epoch_begun && !options_.train_dataset->is_map_style()) run.boundary.loader_state = run.loader->state_dict();
 }
 
 void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
@@ -170,7 +172,7 @@ void Trainer::maybe_log_evaluate_save(Run& run) {
   if (control_.should_evaluate && !options_.eval_dataset.sets.empty()) {
     const RateMeter::Pause pause(run.rate);
     state_.evaluation_pending = true;  // until it is done: a stop in the middle does it again on resume
-    const MetricValues metrics = evaluate();
+    const MetricValues metrics = evaluate_or_stop(run);
     state_.evaluation_pending = false;
     if (args_.load_best_model_at_end || args_.save_strategy == "best" || args_.early_stopping_patience || !args_.metric_for_best_model.empty()) {
       const double value = metric_value(metrics, best_metric_key(args_));
@@ -193,6 +195,15 @@ void Trainer::maybe_log_evaluate_save(Run& run) {
     const RateMeter::Pause pause(run.rate);
     save_checkpoint(run);
     control_.should_save = false;
+  }
+}
+
+MetricValues Trainer::evaluate_or_stop(Run& run) {
+  try {
+    return evaluate();
+  } catch (const EvaluationInterrupted&) {
+    stop_if_asked(run);  // here, and not inside: averaged weights are out of the model again
+    throw InternalError("an evaluation was interrupted without a request to stop");
   }
 }
 

@@ -28,6 +28,9 @@ struct Boundary {
   std::vector<Tensor> buffers;      // copies of the model's buffers, when an update has several micro-batches
 };
 
+// Leaves an evaluation when the run is asked to stop. Caught by Trainer::evaluate_or_stop.
+struct EvaluationInterrupted {};
+
 struct Trainer::Run {
   StopSignalScope signals;
   std::unique_ptr<FileLock> lock;
@@ -40,6 +43,7 @@ struct Trainer::Run {
   std::unique_ptr<EventHub> events;
   RateMeter rate;
   Boundary boundary;
+  bool epoch_begun = false;         // the loader is at a position of this run
   double loss = 0;                  // of the last update
   double learning_rate = 0;         // that the last update used
   double grad_norm = 0;             // of the last update, before clipping

@@ -179,11 +179,12 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
   at::manual_seed(args_.seed);
   prepare(run);
   model_->train();
+  mark_boundary(run);
   TrainOutput output;
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_begin(context); });
   if (args_.eval_on_start && state_.global_step == 0) {
     const RateMeter::Pause pause(run.rate);
-    evaluate();
+    evaluate_or_stop(run);
   }
   if (state_.evaluation_pending) {
     control_.should_evaluate = true;

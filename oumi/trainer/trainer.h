@@ -126,6 +126,7 @@ class Trainer {
   void run_epoch(Run& run, std::int64_t epoch);
   void update(Run& run, std::vector<Batch>& micro_batches);
   void mark_boundary(Run& run);
+  MetricValues evaluate_or_stop(Run& run);
   void after_update(Run& run);
   void maybe_log_evaluate_save(Run& run);
   void prepare(Run& run);
