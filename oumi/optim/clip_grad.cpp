@@ -63,7 +63,8 @@ Tensor grad_norm(const std::vector<Tensor>& parameters) {
 void scale_grads_to_norm(const std::vector<Tensor>& parameters, const Tensor& norm, double max_norm) {
   if (!(max_norm > 0)) return;
   const at::NoGradGuard no_grad;
-  const Tensor coefficient = (max_norm / (norm + 1e-6)).clamp_max(1.0);
+  // Python's number / tensor multiplies by the reciprocal; C++'s divides, which rounds differently.
+  const Tensor coefficient = (norm + 1e-6).reciprocal().mul_(max_norm).clamp_max_(1.0);
   // On the CPU the value is at hand: the common case, nothing to clip, then costs no pass over the gradients.
   if (coefficient.is_cpu() && coefficient.item<double>() == 1.0) return;
   std::map<std::pair<std::int64_t, at::ScalarType>, std::vector<Tensor>> by_kind;

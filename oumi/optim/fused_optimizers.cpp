@@ -7,8 +7,10 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
+#include <ATen/ops/maximum.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <cmath>
 #include <map>
 #include <tuple>
 
@@ -103,7 +105,39 @@ TensorDict Adam::make_slots(const Tensor& parameter) const {
   return slots;
 }
 
+// The operations and their order are those of torch.optim's single-tensor Adam.
+void Adam::update_one(const GroupOptions& group, const Item& item) const {
+  Tensor parameter = item.parameter, gradient = item.gradient;
+  TensorDict& slots = item.state->slots;
+  if (group.weight_decay() != 0) {
+    if (settings_.decoupled_weight_decay) {
+      parameter.mul_(1 - group.get_lr() * group.weight_decay());
+    } else {
+      gradient = gradient.add(parameter, group.weight_decay());
+    }
+  }
+  Tensor &exp_avg = slots.at("exp_avg"), &exp_avg_sq = slots.at("exp_avg_sq");
+  exp_avg.lerp_(gradient, 1 - settings_.beta1);
+  exp_avg_sq.mul_(settings_.beta2).addcmul_(gradient, gradient, 1 - settings_.beta2);
+  const auto step = static_cast<double>(item.state->step);
+  const double step_size = group.get_lr() / (1 - std::pow(settings_.beta1, step));
+  const double correction = std::sqrt(1 - std::pow(settings_.beta2, step));
+  Tensor second = exp_avg_sq;
+  if (settings_.amsgrad) {
+    Tensor& largest = slots.at("max_exp_avg_sq");
+    at::maximum_out(largest, largest, exp_avg_sq);
+    second = largest;
+  }
+  parameter.addcdiv_(exp_avg, (second.sqrt() / correction).add_(settings_.eps), -step_size);
+}
+
 void Adam::update(const GroupOptions& group, const std::vector<Item>& items) {
+  if (!settings_.fused) {
+    for (const Item& item : items) {
+      if (item.parameter.numel() > 0) update_one(group, item);
+    }
+    return;
+  }
   std::vector<std::string> names = {"exp_avg", "exp_avg_sq"};
   if (settings_.amsgrad) names.push_back("max_exp_avg_sq");
   for (auto& [key, list] : fused_lists(items, names, /*split_first=*/false)) {

@@ -11,10 +11,11 @@ struct AdamSettings {
   double eps = 1e-8;
   bool amsgrad = false;
   bool decoupled_weight_decay = true;  // AdamW; false is Adam, which adds the decay to the gradient
+  bool fused = true;                   // false: tensor by tensor, rounded as PyTorch's default implementation on the CPU
 };
 
 // Kingma & Ba 2014, arXiv:1412.6980; Loshchilov & Hutter 2017, arXiv:1711.05101. Slots: exp_avg, exp_avg_sq and, with
-// amsgrad, max_exp_avg_sq, in the parameter's dtype.
+// amsgrad, max_exp_avg_sq, in the parameter's dtype. The fused kernel rounds unlike the other form, in the last bit.
 class Adam final : public OptimizerBase {
  public:
   Adam(const std::vector<ParameterGroup>& groups, double learning_rate, AdamSettings settings);
@@ -27,6 +28,8 @@ class Adam final : public OptimizerBase {
   void update(const GroupOptions& group, const std::vector<Item>& items) override;
 
  private:
+  void update_one(const GroupOptions& group, const Item& item) const;
+
   AdamSettings settings_;
 };
 

@@ -108,13 +108,18 @@ bool flag(const Kwargs& args, const std::string& name, bool fallback) {
 
 double beta(const Kwargs& args, const std::string& name, double fallback) { return checked(args, name, fallback, 0.0, 1.0); }
 
-OptimizerPtr make_adam(const OptimizerOptions& options, const Groups& groups, bool decoupled) {
+struct AdamKind {
+  bool decoupled, fused;
+};
+
+OptimizerPtr make_adam(const OptimizerOptions& options, const Groups& groups, AdamKind kind) {
   const Kwargs args = parse_args(options.optim_args);
   const AdamSettings settings{.beta1 = beta(args, "beta1", options.adam_beta1),
                               .beta2 = beta(args, "beta2", options.adam_beta2),
                               .eps = not_negative(args, "eps", options.adam_epsilon),
                               .amsgrad = flag(args, "amsgrad", false),
-                              .decoupled_weight_decay = decoupled};
+                              .decoupled_weight_decay = kind.decoupled,
+                              .fused = kind.fused};
   args.check_all_read();
   return std::make_unique<Adam>(groups, options.learning_rate, settings);
 }
@@ -181,11 +186,16 @@ OptimizerPtr make_lion(const OptimizerOptions& options, const Groups& groups) {
 Registry<OptimizerFactory>& registry() {
   static Registry<OptimizerFactory>* const table = [] {
     auto* filled = new Registry<OptimizerFactory>("optimizer");
-    const OptimizerFactory adamw = [](const auto& options, const auto& groups) { return make_adam(options, groups, true); };
-    for (const char* name : {"adamw_torch", "adamw_torch_fused", "adamw", "paged_adamw", "paged_adamw_32bit"}) {
+    filled->add("adamw_torch", [](const auto& options, const auto& groups) {
+      return make_adam(options, groups, {.decoupled = true, .fused = false});
+    });
+    const OptimizerFactory adamw = [](const auto& options, const auto& groups) {
+      return make_adam(options, groups, {.decoupled = true, .fused = true});
+    };
+    for (const char* name : {"adamw_torch_fused", "adamw", "paged_adamw", "paged_adamw_32bit"}) {
       filled->add(name, adamw);
     }
-    filled->add("adam", [](const auto& options, const auto& groups) { return make_adam(options, groups, false); });
+    filled->add("adam", [](const auto& options, const auto& groups) { return make_adam(options, groups, {.decoupled = false, .fused = true}); });
     filled->add("sgd", make_sgd);
     filled->add("adagrad", make_adagrad);
     filled->add("rmsprop", make_rmsprop);

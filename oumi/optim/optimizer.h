@@ -6,7 +6,8 @@
 //   adafactor                                                              as transformers.Adafactor
 //   lion, lion_32bit, paged_lion_32bit                                     Chen et al. 2023, arXiv:2302.06675
 //
-// AdamW, Adam, SGD and Adagrad run LibTorch's fused kernels: one pass over memory for parameter, gradient and state.
+// All AdamWs but adamw_torch, Adam, SGD and Adagrad run LibTorch's fused kernels: one pass over memory for parameter,
+// gradient and state. adamw_torch goes tensor by tensor and rounds as PyTorch's does; it is slower for large models.
 // Tensors that those kernels cannot address (gaps, or a gradient laid out unlike its parameter) are packed first; the
 // kernels themselves would silently update the wrong elements. Paging is a matter of GPU memory and has no effect here.
 #pragma once
