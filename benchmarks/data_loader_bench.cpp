@@ -29,7 +29,9 @@ double resident_mib() {
 
 // A polynomial of the labels in their order, and the sum of all pixels.
 oumi::Json check(const oumi::DatasetPtr& dataset, const oumi::CollateFn& collate_fn, std::int64_t num_workers) {
-  oumi::DataLoader loader(dataset, {.batch_size = kBatchSize, .shuffle = true, .num_workers = num_workers, .collate_fn = collate_fn, .seed = kSeed});
+  oumi::DataLoader loader(
+      dataset,
+      {.batch_size = kBatchSize, .shuffle = true, .num_workers = num_workers, .collate_fn = collate_fn, .seed = kSeed});
   std::int64_t order = 0;
   double pixels = 0;
   for (const oumi::Batch& batch : loader) {
@@ -43,8 +45,11 @@ oumi::Json check(const oumi::DatasetPtr& dataset, const oumi::CollateFn& collate
 }
 
 // Whole epochs until `seconds` have passed; the first one warms up.
-oumi::Json measure(const oumi::DatasetPtr& dataset, const oumi::CollateFn& collate_fn, std::int64_t num_workers, double seconds) {
-  oumi::DataLoader loader(dataset, {.batch_size = kBatchSize, .shuffle = true, .num_workers = num_workers, .collate_fn = collate_fn, .seed = kSeed});
+oumi::Json measure(const oumi::DatasetPtr& dataset, const oumi::CollateFn& collate_fn, std::int64_t num_workers,
+                   double seconds) {
+  oumi::DataLoader loader(
+      dataset,
+      {.batch_size = kBatchSize, .shuffle = true, .num_workers = num_workers, .collate_fn = collate_fn, .seed = kSeed});
   using Clock = std::chrono::steady_clock;
   const auto start = Clock::now();
   loader.next();
@@ -57,7 +62,9 @@ oumi::Json measure(const oumi::DatasetPtr& dataset, const oumi::CollateFn& colla
     while (const auto batch = loader.next()) samples += batch->batch_size();
     elapsed += std::chrono::duration<double>(Clock::now() - begin).count();
   }
-  return {{"samples_per_second", static_cast<double>(samples) / elapsed}, {"first_batch_ms", first_batch.count()}, {"rss_mib", resident_mib()}};
+  return {{"samples_per_second", static_cast<double>(samples) / elapsed},
+          {"first_batch_ms", first_batch.count()},
+          {"rss_mib", resident_mib()}};
 }
 
 int run(int argc, char** argv) {
@@ -75,7 +82,8 @@ int run(int argc, char** argv) {
       const oumi::Json found = check(dataset, collate_fn, workers);
       if (expected.is_null()) expected = found;
       if (found != expected) {
-        std::cerr << "paths disagree: expected " << expected << ", got " << found << " from " << path << " with " << workers << " workers\n";
+        std::cerr << "paths disagree: expected " << expected << ", got " << found << " from " << path << " with " << workers
+                  << " workers\n";
         return 1;
       }
     }
@@ -85,7 +93,8 @@ int run(int argc, char** argv) {
   std::cout << line << std::endl;
   for (const auto& [path, collate_fn] : paths) {
     for (const std::int64_t workers : {0, 1, 2, 8}) {
-      oumi::Json result{{"bench", "data_loader"}, {"side", "oumi"}, {"case", path}, {"batch_size", kBatchSize}, {"num_workers", workers}};
+      oumi::Json result{
+          {"bench", "data_loader"}, {"side", "oumi"}, {"case", path}, {"batch_size", kBatchSize}, {"num_workers", workers}};
       result.update(measure(dataset, collate_fn, workers, seconds));
       std::cout << result << std::endl;
     }

@@ -35,25 +35,27 @@ int check_command(const CommandLine& line) {
   }
   std::cout << "model: " << model->model_type() << ", " << total << " parameters, " << trainable << " of them trained\n";
   std::cout << "memory: weights " << format_bytes(static_cast<std::uint64_t>(bytes)) << ", gradients "
-            << format_bytes(static_cast<std::uint64_t>(trainable * 4)) << ", optimizer (two moments) " << format_bytes(static_cast<std::uint64_t>(trainable * 8))
-            << "; activations depend on the batch\n";
+            << format_bytes(static_cast<std::uint64_t>(trainable * 4)) << ", optimizer (two moments) "
+            << format_bytes(static_cast<std::uint64_t>(trainable * 8)) << "; activations depend on the batch\n";
 
   const DatasetPtr dataset = build_dataset(config.data.train, {.seed = static_cast<std::uint64_t>(config.training.data_seed)});
   Json kwargs = config.data.train.dataloader_kwargs;
   if (!kwargs.contains("batch_size")) kwargs["batch_size"] = args.per_device_train_batch_size;
   DataLoaderOptions options = DataLoaderOptions::from_kwargs(kwargs);
-  if (config.data.train.collator_name) options.collate_fn = build_collator(*config.data.train.collator_name, config.data.train.collator_kwargs);
+  if (config.data.train.collator_name)
+    options.collate_fn = build_collator(*config.data.train.collator_name, config.data.train.collator_kwargs);
   DataLoader loader(dataset, options);
   const StepPlan plan = plan_steps(args, loader.batches_per_epoch());
   std::cout << "data: " << dataset->name();
   if (const auto length = dataset->length()) std::cout << ", " << *length << " samples";
-  std::cout << "\nsteps: " << plan.max_steps << " updates in " << plan.num_train_epochs << " epochs, " << plan.batches_per_epoch << " batches an epoch, "
-            << plan.warmup_steps << " warm-up steps\n";
+  std::cout << "\nsteps: " << plan.max_steps << " updates in " << plan.num_train_epochs << " epochs, " << plan.batches_per_epoch
+            << " batches an epoch, " << plan.warmup_steps << " warm-up steps\n";
 
   loader.start_epoch(0);
   const std::optional<Batch> batch = loader.next();
   if (!batch) throw UserError("data.train", "the training set yields no batch");
-  for (const auto& [name, tensor] : *batch) std::cout << "batch: " << name << ' ' << tensor.scalar_type() << ' ' << tensor.sizes() << '\n';
+  for (const auto& [name, tensor] : *batch)
+    std::cout << "batch: " << name << ' ' << tensor.scalar_type() << ' ' << tensor.sizes() << '\n';
   model->train();
   const Outputs outputs = (*model)(*batch);
   const Tensor& loss = outputs.loss();
@@ -62,7 +64,8 @@ int check_command(const CommandLine& line) {
   const Tensor& logits = outputs.logits();
   if (logits.dim() >= 2) {
     const auto classes = logits.size(-1);
-    std::cout << " (guessing among " << classes << " classes gives ln " << classes << " = " << std::log(static_cast<double>(classes)) << ")";
+    std::cout << " (guessing among " << classes << " classes gives ln " << classes << " = "
+              << std::log(static_cast<double>(classes)) << ")";
   }
   std::cout << '\n';
   std::vector<std::string> unused;
@@ -70,7 +73,8 @@ int check_command(const CommandLine& line) {
     if (item.value().requires_grad() && !item.value().grad().defined()) unused.push_back(item.key());
   }
   if (!unused.empty()) std::cout << "warning: no gradient reaches " << join(unused, ", ") << "\n";
-  if (!std::isfinite(loss.item<double>())) throw UserError("model", cat("expected a finite loss on the first batch, got ", loss.item<double>()));
+  if (!std::isfinite(loss.item<double>()))
+    throw UserError("model", cat("expected a finite loss on the first batch, got ", loss.item<double>()));
   std::cout << "ok\n";
   return 0;
 }

@@ -10,10 +10,16 @@ namespace oumi::cli {
 namespace {
 
 void add_config_options(CLI::App& verb, CommandLine& line) {
-  verb.add_option("-c,--config", line.configs, "config file (YAML); may be repeated, later ones win")->type_name("FILE")->required()->allow_extra_args(false);
-  verb.add_option("--plugin", line.plugins, "shared library with models, datasets, ... of your own; may be repeated")->type_name("LIB")->allow_extra_args(false);
+  verb.add_option("-c,--config", line.configs, "config file (YAML); may be repeated, later ones win")
+      ->type_name("FILE")
+      ->required()
+      ->allow_extra_args(false);
+  verb.add_option("--plugin", line.plugins, "shared library with models, datasets, ... of your own; may be repeated")
+      ->type_name("LIB")
+      ->allow_extra_args(false);
   verb.allow_extras();
-  verb.footer("Any field of the config can be given as --a.b value, --a.b=value or a.b=value. All fields: docs/config-reference.md");
+  verb.footer(
+      "Any field of the config can be given as --a.b value, --a.b=value or a.b=value. All fields: docs/config-reference.md");
 }
 
 }  // namespace
@@ -34,7 +40,10 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   evaluate->add_flag("--json", line.json, "print one JSON object as the last line");
   CLI::App* predict = app.add_subcommand("predict", "write the trained model's predictions for data.test or data.validation");
   add_config_options(*predict, line);
-  predict->add_option("-o,--output", line.output, "predictions.parquet or predictions.jsonl (default: OUTPUT_DIR/predictions.jsonl)")->type_name("FILE");
+  predict
+      ->add_option("-o,--output", line.output,
+                   "predictions.parquet or predictions.jsonl (default: OUTPUT_DIR/predictions.jsonl)")
+      ->type_name("FILE");
 
   CLI::App* config = app.add_subcommand("config", "look at a config");
   config->require_subcommand(1);
@@ -44,15 +53,21 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   CLI::App* checkpoint = app.add_subcommand("checkpoint", "verify or convert checkpoints");
   checkpoint->require_subcommand(1);
   for (const char* subverb : {"verify", "convert"}) {
-    CLI::App* sub = checkpoint->add_subcommand(subverb, subverb == std::string("verify") ? "check every file against the manifest" : "write another format");
+    CLI::App* sub = checkpoint->add_subcommand(
+        subverb, subverb == std::string("verify") ? "check every file against the manifest" : "write another format");
     sub->prefix_command();  // the command itself reads what follows, options and their values in their order
-    sub->footer(subverb == std::string("verify") ? "oumi-cpp checkpoint verify PATH [--json]"
-                                                 : "oumi-cpp checkpoint convert PATH --to safetensors|pt|hf [-o OUTPUT] [--max-shard-size 5GB] [--overwrite]");
+    sub->footer(
+        subverb == std::string("verify")
+            ? "oumi-cpp checkpoint verify PATH [--json]"
+            : "oumi-cpp checkpoint convert PATH --to safetensors|pt|hf [-o OUTPUT] [--max-shard-size 5GB] [--overwrite]");
   }
   CLI::App* make = app.add_subcommand("new", "write a project with a model of your own, ready to build and train");
   make->add_option("name", line.arguments, "the project's name, also its folder")->required()->type_name("NAME")->expected(1);
   CLI::App* report = app.add_subcommand("report", "write one HTML page about a run");
-  report->add_option("output_dir", line.arguments, "the run's training.output_dir")->required()->type_name("OUTPUT_DIR")->expected(1);
+  report->add_option("output_dir", line.arguments, "the run's training.output_dir")
+      ->required()
+      ->type_name("OUTPUT_DIR")
+      ->expected(1);
   report->add_option("-o,--output", line.output, "default: OUTPUT_DIR/report.html")->type_name("FILE");
   CLI::App* env = app.add_subcommand("env", "print versions, processor and memory");
   env->add_flag("--json", line.json, "as one JSON object");

@@ -7,15 +7,15 @@
 namespace oumi::cli {
 
 struct CommandLine {
-  std::string verb;                       // "train", "evaluate", ...
-  std::string subverb;                    // of config, checkpoint and completion: "show", "verify", "bash"
-  std::vector<std::string> configs;       // -c, later wins
-  std::vector<std::string> overrides;     // as typed: --a.b value, --a.b=value, a.b=value
-  std::vector<std::string> plugins;       // --plugin
-  std::vector<std::string> arguments;     // of verbs that take none of the above: as typed
-  std::string output;                     // -o
-  bool overwrite = false;                 // train --overwrite
-  bool json = false;                      // --json
+  std::string verb;                    // "train", "evaluate", ...
+  std::string subverb;                 // of config, checkpoint and completion: "show", "verify", "bash"
+  std::vector<std::string> configs;    // -c, later wins
+  std::vector<std::string> overrides;  // as typed: --a.b value, --a.b=value, a.b=value
+  std::vector<std::string> plugins;    // --plugin
+  std::vector<std::string> arguments;  // of verbs that take none of the above: as typed
+  std::string output;                  // -o
+  bool overwrite = false;              // train --overwrite
+  bool json = false;                   // --json
 };
 
 // Parses argv. Prints help or the version and returns an exit code through `exit_code` (>= 0) when that is all there is to do.

@@ -13,9 +13,9 @@ namespace {
 struct Verb {
   const char* name;
   const char* help;
-  const char* options;   // separated by spaces
-  const char* words;     // second words: subverbs or values, separated by spaces
-  bool takes_config;     // -c CONFIG and overrides
+  const char* options;  // separated by spaces
+  const char* words;    // second words: subverbs or values, separated by spaces
+  bool takes_config;    // -c CONFIG and overrides
 };
 
 constexpr Verb kVerbs[] = {
@@ -34,8 +34,10 @@ constexpr Verb kVerbs[] = {
 std::string plain(std::string_view text) {
   std::string result;
   for (const char c : text) {
-    if (c == '\'') result += "’";
-    else if (c != '"' && c != '`' && c != '\\' && c != '$') result += c == '\n' || c == '\t' ? ' ' : c;
+    if (c == '\'')
+      result += "’";
+    else if (c != '"' && c != '`' && c != '\\' && c != '$')
+      result += c == '\n' || c == '\t' ? ' ' : c;
   }
   return result;
 }
@@ -44,7 +46,8 @@ std::string bash_script(const std::vector<ConfigKeyHelp>& keys) {
   std::string verbs, cases, key_words;
   for (const Verb& verb : kVerbs) {
     verbs += cat(verbs.empty() ? "" : " ", verb.name);
-    cases += cat("    ", verb.name, ") options='", verb.options, "'; words='", verb.words, "'; config=", verb.takes_config ? 1 : 0, " ;;\n");
+    cases += cat("    ", verb.name, ") options='", verb.options, "'; words='", verb.words,
+                 "'; config=", verb.takes_config ? 1 : 0, " ;;\n");
   }
   for (const ConfigKeyHelp& key : keys) key_words += cat(key_words.empty() ? "" : " ", "--", plain(key.key));
   return cat(R"(# bash completion for oumi-cpp:  source <(oumi-cpp completion bash)
@@ -52,11 +55,13 @@ _oumi_cpp() {
   local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}" options='' words='' config=0
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    COMPREPLY=($(compgen -W ')", verbs, R"( --help --version' -- "$current"))
+    COMPREPLY=($(compgen -W ')",
+             verbs, R"( --help --version' -- "$current"))
     return
   fi
   case "${COMP_WORDS[1]}" in
-)", cases, R"(  esac
+)",
+             cases, R"(  esac
   case "$previous" in
     -c|--config|-o|--output|--plugin) compopt -o default; return ;;
   esac
@@ -64,7 +69,8 @@ _oumi_cpp() {
     COMPREPLY=($(compgen -W "$words" -- "$current"))
   elif [[ $current == -* ]]; then
     local keys=''
-    [[ $config -eq 1 ]] && keys=')", key_words, R"('
+    [[ $config -eq 1 ]] && keys=')",
+             key_words, R"('
     COMPREPLY=($(compgen -W "$options $keys" -- "$current"))
   else
     compopt -o default
@@ -79,7 +85,8 @@ std::string zsh_script(const std::vector<ConfigKeyHelp>& keys) {
   std::string verbs, cases, key_list;
   for (const Verb& verb : kVerbs) {
     verbs += cat("    '", verb.name, ":", plain(verb.help), "'\n");
-    cases += cat("    ", verb.name, ") options=(", verb.options, "); words_=(", verb.words, "); config=", verb.takes_config ? 1 : 0, " ;;\n");
+    cases += cat("    ", verb.name, ") options=(", verb.options, "); words_=(", verb.words,
+                 "); config=", verb.takes_config ? 1 : 0, " ;;\n");
   }
   for (const ConfigKeyHelp& key : keys) key_list += cat("    '--", plain(key.key), ":", plain(key.help), "'\n");
   return cat(R"(#compdef oumi-cpp
@@ -88,13 +95,15 @@ _oumi_cpp() {
   local -a verbs keys options words_
   local config=0
   verbs=(
-)", verbs, R"(  )
+)",
+             verbs, R"(  )
   if (( CURRENT == 2 )); then
     _describe 'command' verbs
     return
   fi
   case "$words[2]" in
-)", cases, R"(  esac
+)",
+             cases, R"(  esac
   case "$words[CURRENT-1]" in
     -c|--config|-o|--output|--plugin) _files; return ;;
   esac
@@ -104,7 +113,8 @@ _oumi_cpp() {
     compadd -a options
     if (( config )); then
       keys=(
-)", key_list, R"(      )
+)",
+             key_list, R"(      )
       _describe -o 'config key' keys
     fi
   else
@@ -120,22 +130,29 @@ fi
 }
 
 std::string fish_script(const std::vector<ConfigKeyHelp>& keys) {
-  std::string script = "# fish completion for oumi-cpp:  oumi-cpp completion fish | source\ncomplete -c oumi-cpp -f -n __fish_use_subcommand -l help -d 'print help'\n"
-                       "complete -c oumi-cpp -f -n __fish_use_subcommand -l version -d 'print the version'\n";
+  std::string script =
+      "# fish completion for oumi-cpp:  oumi-cpp completion fish | source\ncomplete -c oumi-cpp -f -n __fish_use_subcommand -l "
+      "help -d 'print help'\n"
+      "complete -c oumi-cpp -f -n __fish_use_subcommand -l version -d 'print the version'\n";
   std::string with_config;
   for (const Verb& verb : kVerbs) {
     script += cat("complete -c oumi-cpp -f -n __fish_use_subcommand -a ", verb.name, " -d '", plain(verb.help), "'\n");
     const std::string condition = cat(" -n '__fish_seen_subcommand_from ", verb.name, "'");
     for (const std::string& option : split(verb.options, ' ')) {
       const std::string name = option.substr(2);
-      const char* extra = name == "config" ? " -s c -r -F" : name == "output" ? " -s o -r -F" : name == "plugin" ? " -r -F" : name == "limit" || name == "nproc-per-node" ? " -x" : "";
+      const char* extra = name == "config"                              ? " -s c -r -F"
+                          : name == "output"                            ? " -s o -r -F"
+                          : name == "plugin"                            ? " -r -F"
+                          : name == "limit" || name == "nproc-per-node" ? " -x"
+                                                                        : "";
       script += cat("complete -c oumi-cpp", condition, extra, " -l ", name, "\n");
     }
     if (*verb.words != '\0') script += cat("complete -c oumi-cpp -f", condition, " -a '", verb.words, "'\n");
     if (verb.takes_config) with_config += cat(with_config.empty() ? "" : " ", verb.name);
   }
   for (const ConfigKeyHelp& key : keys) {
-    script += cat("complete -c oumi-cpp -x -n '__fish_seen_subcommand_from ", with_config, "' -l '", plain(key.key), "' -d '", plain(key.help), "'\n");
+    script += cat("complete -c oumi-cpp -x -n '__fish_seen_subcommand_from ", with_config, "' -l '", plain(key.key), "' -d '",
+                  plain(key.help), "'\n");
   }
   return script;
 }
@@ -155,10 +172,11 @@ int completion_command(const std::vector<std::string>& arguments) {
   const std::vector<std::string> names = {"bash", "zsh", "fish"};
   if (arguments.size() != 1) throw UserError("command line", "completion: expected one of bash, zsh, fish");
   const std::string& name = arguments.front();
-  const Shell shell = name == "bash"   ? Shell::kBash
-                      : name == "zsh"  ? Shell::kZsh
-                      : name == "fish" ? Shell::kFish
-                                       : throw UserError("command line", "completion: unknown shell '" + name + "'", suggestion(name, names));
+  const Shell shell =
+      name == "bash"   ? Shell::kBash
+      : name == "zsh"  ? Shell::kZsh
+      : name == "fish" ? Shell::kFish
+                       : throw UserError("command line", "completion: unknown shell '" + name + "'", suggestion(name, names));
   std::vector<ConfigKeyHelp> keys;
   for (const KeyHelp& key : config_keys()) {
     // Items of lists are addressed by number; the first one shows the way.

@@ -17,18 +17,22 @@ int world_size_of_environment() {
   return parsed && *parsed > 0 && *parsed < 1'000'000 ? static_cast<int>(*parsed) : 1;
 }
 
-std::string count(double value) { return value == static_cast<std::int64_t>(value) ? cat(static_cast<std::int64_t>(value)) : python_repr(value); }
+std::string count(double value) {
+  return value == static_cast<std::int64_t>(value) ? cat(static_cast<std::int64_t>(value)) : python_repr(value);
+}
 
 }  // namespace
 
 std::string check_report(const TrainingConfig& config, int world_size) {
   const TrainingParams& training = config.training;
-  const double batch = static_cast<double>(training.per_device_train_batch_size) * static_cast<double>(training.gradient_accumulation_steps) * world_size;
+  const double batch = static_cast<double>(training.per_device_train_batch_size) *
+                       static_cast<double>(training.gradient_accumulation_steps) * world_size;
   std::string out = cat("model: ", config.model.model_name, "\n");
-  out += cat("effective batch size: ", count(batch), " samples (", training.per_device_train_batch_size, " per rank x ", training.gradient_accumulation_steps,
-             " micro-batches x ", world_size, world_size == 1 ? " rank)\n" : " ranks)\n");
+  out += cat("effective batch size: ", count(batch), " samples (", training.per_device_train_batch_size, " per rank x ",
+             training.gradient_accumulation_steps, " micro-batches x ", world_size, world_size == 1 ? " rank)\n" : " ranks)\n");
   if (training.max_steps > 0) {
-    out += cat("length: ", training.max_steps, " updates, ", count(batch * static_cast<double>(training.max_steps)), " samples\n");
+    out +=
+        cat("length: ", training.max_steps, " updates, ", count(batch * static_cast<double>(training.max_steps)), " samples\n");
   } else {
     out += cat("length: ", count(training.num_train_epochs), training.num_train_epochs == 1 ? " epoch\n" : " epochs\n");
   }
@@ -43,7 +47,8 @@ int config_show(const std::vector<std::filesystem::path>& files, const std::vect
   return static_cast<int>(ExitCode::kDone);
 }
 
-int config_check(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides, std::ostream& out) {
+int config_check(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides,
+                 std::ostream& out) {
   const TrainingConfig config = load_config(files, overrides);
   out << check_report(config, world_size_of_environment());
   for (const SupportNote& note : support_notes(config)) {

@@ -9,7 +9,8 @@ namespace oumi::cli {
 int env_command(const std::vector<std::string>& arguments, const EnvironmentQuery& query) {
   bool json = false;
   for (const std::string& argument : arguments) {
-    if (argument != "--json") throw UserError("command line", "env: unknown argument '" + argument + "'", "oumi-cpp env [--json]");
+    if (argument != "--json")
+      throw UserError("command line", "env: unknown argument '" + argument + "'", "oumi-cpp env [--json]");
     json = true;
   }
   const Json environment = environment_info(query);

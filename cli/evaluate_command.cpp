@@ -26,7 +26,9 @@ int evaluate_command(const CommandLine& line) {
 
 int predict_command(const CommandLine& line) {
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
-  const std::filesystem::path output = line.output.empty() ? std::filesystem::path(config.training.output_dir) / "predictions.jsonl" : std::filesystem::path(line.output);
+  const std::filesystem::path output = line.output.empty()
+                                           ? std::filesystem::path(config.training.output_dir) / "predictions.jsonl"
+                                           : std::filesystem::path(line.output);
   print(predict_from_config(config, output), /*as_json=*/false);
   std::cout << "predictions are in " << output.string() << '\n';
   return 0;

@@ -19,10 +19,13 @@ int run_from_library(const CommandLine& line) {
   // Found through the executable's run path: beside it in a build, in ../lib when installed.
   void* library = dlopen("liboumi_cli.so", RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) {
-    throw oumi::EnvironmentError("liboumi_cli.so", std::string("cannot be loaded: ") + dlerror(), "build or install the project again");
+    throw oumi::EnvironmentError("liboumi_cli.so", std::string("cannot be loaded: ") + dlerror(),
+                                 "build or install the project again");
   }
   auto* run = reinterpret_cast<decltype(&oumi_cli_run)>(dlsym(library, "oumi_cli_run"));
-  if (run == nullptr) throw oumi::EnvironmentError("liboumi_cli.so", "has no oumi_cli_run: it belongs to another version", "install the project again");
+  if (run == nullptr)
+    throw oumi::EnvironmentError("liboumi_cli.so", "has no oumi_cli_run: it belongs to another version",
+                                 "install the project again");
   return run(&line);
 }
 

@@ -50,7 +50,8 @@ std::string replace_all(std::string text, const std::string& from, const std::st
 
 int new_project(const std::string& name, std::ostream& out) {
   if (!is_identifier(name)) {
-    throw UserError("new", "expected a name of letters, digits and _ that does not begin with a digit, got '" + name + "'", "try: oumi-cpp new my_model");
+    throw UserError("new", "expected a name of letters, digits and _ that does not begin with a digit, got '" + name + "'",
+                    "try: oumi-cpp new my_model");
   }
   const fs::path folder = name;
   if (fs::exists(folder)) throw UserError(folder.string(), "exists already", "choose another name, or remove it");

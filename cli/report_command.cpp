@@ -18,10 +18,12 @@ int report_command(const std::vector<std::string>& arguments) {
     } else if (output_dir.empty()) {
       output_dir = arguments[i];
     } else {
-      throw UserError("command line", "report: expected one OUTPUT_DIR, got also '" + arguments[i] + "'", "oumi-cpp report OUTPUT_DIR [-o FILE]");
+      throw UserError("command line", "report: expected one OUTPUT_DIR, got also '" + arguments[i] + "'",
+                      "oumi-cpp report OUTPUT_DIR [-o FILE]");
     }
   }
-  if (output_dir.empty()) throw UserError("command line", "report: expected OUTPUT_DIR", "oumi-cpp report OUTPUT_DIR [-o FILE]");
+  if (output_dir.empty())
+    throw UserError("command line", "report: expected OUTPUT_DIR", "oumi-cpp report OUTPUT_DIR [-o FILE]");
   if (page.empty()) page = output_dir / "report.html";
   write_file_atomically(page, make_report(output_dir));
   std::cout << page.string() << '\n';

@@ -30,7 +30,8 @@ int dispatch(const CommandLine& line) {
   if (line.verb == "config") return oumi::cli::check_command(line);
   if (line.verb == "report") return oumi::cli::report_command(arguments);
   if (line.verb == "completion") return oumi::cli::completion_command(arguments);
-  if (line.verb == "env") return oumi::cli::env_command(arguments, {.oumi_version = oumi::kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}});
+  if (line.verb == "env")
+    return oumi::cli::env_command(arguments, {.oumi_version = oumi::kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}});
   if (line.verb == "checkpoint") {
     arguments = line.arguments;
     arguments.insert(arguments.end(), line.overrides.begin(), line.overrides.end());

@@ -8,7 +8,8 @@ namespace oumi::cli {
 int train_command(const CommandLine& line) {
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
   const TrainOutput output = train_from_config(config, {.overwrite = line.overwrite});
-  std::cout << "trained " << output.global_step << " steps, mean loss " << output.training_loss << "; files are in " << config.training.output_dir << '\n';
+  std::cout << "trained " << output.global_step << " steps, mean loss " << output.training_loss << "; files are in "
+            << config.training.output_dir << '\n';
   return 0;
 }
 

@@ -1,9 +1,9 @@
 // The page's first listing: the training loop, written out. Nothing is hidden.
 //   build/release/examples/01_training_loop configs/simple_model_fashion_mnist.yaml training.max_steps=300
 // Expected: the loss falls from 2.3 to below 0.8 in 300 steps.
-#include <oumi/oumi.h>
 #include <oumi/models/simple_model/simple_model.h>
 #include <oumi/optim/optimizer.h>
+#include <oumi/oumi.h>
 
 #include <iostream>
 
@@ -11,12 +11,14 @@ int main(int argc, char** argv) {
   try {
     // The config defines everything; it is immutable and serializable.
     const std::vector<std::string> overrides(argv + std::min(argc, 2), argv + argc);
-    const oumi::TrainingConfig config = oumi::load_config(argc > 1 ? argv[1] : "configs/simple_model_fashion_mnist.yaml", overrides);
+    const oumi::TrainingConfig config =
+        oumi::load_config(argc > 1 ? argv[1] : "configs/simple_model_fashion_mnist.yaml", overrides);
     at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
     const c10::Device device = at::kCPU;
 
     auto model = oumi::make_model<oumi::SimpleModel>();
-    const auto optimizer = oumi::make_optimizer({.learning_rate = config.training.learning_rate}, oumi::make_parameter_groups(*model, {}));
+    const auto optimizer =
+        oumi::make_optimizer({.learning_rate = config.training.learning_rate}, oumi::make_parameter_groups(*model, {}));
 
     auto dataset = oumi::build_dataset(config.data.train);  // map-style and/or iterable; streamed or in memory
     const oumi::Sample sample = dataset->get(0);            // preprocessed: inputs and, optionally, labels

@@ -7,7 +7,9 @@
 
 int main(int argc, char** argv) {
   try {
-    if (argc < 2) throw oumi::UserError("command line", "expected a config file, got none", "custom_model_train config.yaml [key=value ...]");
+    if (argc < 2)
+      throw oumi::UserError("command line", "expected a config file, got none",
+                            "custom_model_train config.yaml [key=value ...]");
     oumi::register_model<CustomModel>();
     const oumi::TrainingConfig config = oumi::load_config(argv[1], {argv + 2, argv + argc});
     const oumi::TrainOutput output = oumi::train_from_config(config, {.overwrite = true});

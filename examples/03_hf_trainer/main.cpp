@@ -30,10 +30,10 @@ int main(int argc, char** argv) {
 
     // Instantiate the trainer.
     oumi::Trainer trainer({
-        .model = model,             // the instantiated model to be trained
-        .args = args,               // training arguments
-        .train_dataset = dataset,   // training dataset
-        .eval_dataset = dataset,    // evaluation dataset
+        .model = model,            // the instantiated model to be trained
+        .args = args,              // training arguments
+        .train_dataset = dataset,  // training dataset
+        .eval_dataset = dataset,   // evaluation dataset
     });
 
     // Train the model.

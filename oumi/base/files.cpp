@@ -58,7 +58,7 @@ std::string hint_for(int error) {
 int open_for_reading(const fs::path& path) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) throw_unreadable(path);
-  struct stat info {};
+  struct stat info{};
   if (::fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
     ::close(fd);
     errno = EISDIR;
@@ -163,7 +163,7 @@ FileLock::~FileLock() { ::close(descriptor_); }
 
 MappedFile::MappedFile(const fs::path& path) {
   const Descriptor file(open_for_reading(path));
-  struct stat info {};
+  struct stat info{};
   if (::fstat(file.get(), &info) != 0) throw_unreadable(path);
   size_ = static_cast<std::size_t>(info.st_size);
   if (size_ == 0) return;

@@ -18,7 +18,8 @@ const Json* Kwargs::find(const std::string& name) const {
 void Kwargs::check_all_read() const {
   for (const auto& [name, value] : values_.items()) {
     if (std::find(asked_.begin(), asked_.end(), name) == asked_.end()) {
-      throw UserError(origin_ + "." + name, "unknown key", asked_.empty() ? "no keys are taken here" : suggestion(name, asked_));
+      throw UserError(origin_ + "." + name, "unknown key",
+                      asked_.empty() ? "no keys are taken here" : suggestion(name, asked_));
     }
   }
 }

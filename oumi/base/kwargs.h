@@ -51,11 +51,16 @@ class Kwargs {
   template <class T>
   T convert(const std::string& name, const Json& value) const {
     const bool fits = [&] {
-      if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
-      else if constexpr (std::is_integral_v<T>) return value.is_number_integer();
-      else if constexpr (std::is_floating_point_v<T>) return value.is_number();
-      else if constexpr (std::is_same_v<T, std::string>) return value.is_string();
-      else return true;
+      if constexpr (std::is_same_v<T, bool>)
+        return value.is_boolean();
+      else if constexpr (std::is_integral_v<T>)
+        return value.is_number_integer();
+      else if constexpr (std::is_floating_point_v<T>)
+        return value.is_number();
+      else if constexpr (std::is_same_v<T, std::string>)
+        return value.is_string();
+      else
+        return true;
     }();
     if (fits) {
       try {
@@ -69,11 +74,16 @@ class Kwargs {
 
   template <class T>
   static std::string type_name() {
-    if constexpr (std::is_same_v<T, bool>) return "bool";
-    else if constexpr (std::is_integral_v<T>) return "int";
-    else if constexpr (std::is_floating_point_v<T>) return "float";
-    else if constexpr (std::is_same_v<T, std::string>) return "str";
-    else return "another type";
+    if constexpr (std::is_same_v<T, bool>)
+      return "bool";
+    else if constexpr (std::is_integral_v<T>)
+      return "int";
+    else if constexpr (std::is_floating_point_v<T>)
+      return "float";
+    else if constexpr (std::is_same_v<T, std::string>)
+      return "str";
+    else
+      return "another type";
   }
 
   Json values_ = Json::object();

@@ -24,7 +24,9 @@ class Registry {
     const std::lock_guard lock(mutex_);
     if (name.empty()) throw UserError("registry", "expected a name for a " + kind_ + ", got an empty string");
     const auto [entry, added] = entries_.try_emplace(to_lower(name), name, std::move(value));
-    if (!added) throw UserError("registry", kind_ + " '" + name + "' is already registered as '" + entry->second.first + "'", "choose another name");
+    if (!added)
+      throw UserError("registry", kind_ + " '" + name + "' is already registered as '" + entry->second.first + "'",
+                      "choose another name");
   }
 
   // nullptr when unknown. Entries are never removed, so the pointer stays valid.

@@ -11,7 +11,7 @@ namespace {
 std::atomic<int> requested{0};
 static_assert(std::atomic<int>::is_always_lock_free, "the handler may only touch lock-free atomics");
 
-struct sigaction old_int {}, old_term {};
+struct sigaction old_int{}, old_term{};
 
 void on_signal(int signal) {
   if (requested.exchange(signal) == SIGINT && signal == SIGINT) _exit(128 + SIGINT);
@@ -21,7 +21,7 @@ void on_signal(int signal) {
 
 StopSignalScope::StopSignalScope() {
   requested = 0;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);

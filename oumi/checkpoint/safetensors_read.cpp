@@ -28,7 +28,7 @@ struct SafetensorsFile::Map {
     if (size == 0) return;
     const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) throw_file_error(path, "cannot be read");
-    struct stat info {};
+    struct stat info{};
     const bool unchanged = ::fstat(descriptor, &info) == 0 && static_cast<std::uint64_t>(info.st_size) == size;
     void* address =
         unchanged ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, descriptor, 0) : MAP_FAILED;
@@ -85,8 +85,7 @@ Tensor SafetensorsFile::view(const SafetensorsEntry& entry) const {
     std::memcpy(copy.mutable_data_ptr(), data, size);
     return copy;
   }
-  return at::from_blob(
-      data, shape, [map = map_](void*) {}, options);
+  return at::from_blob(data, shape, [map = map_](void*) {}, options);
 }
 
 Tensor SafetensorsFile::tensor(const std::string& name) const {

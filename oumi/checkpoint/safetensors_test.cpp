@@ -143,18 +143,13 @@ TEST_F(Safetensors, MisalignedFilesAreRead) {
 }
 
 TEST_F(Safetensors, RefusesWhatTheFormatLacks) {
-  EXPECT_THAT(error_of<UserError>([&] {
-                save_safetensors(path_, {{"z", at::zeros({1}, at::kComplexDouble)}});
-              }),
+  EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"z", at::zeros({1}, at::kComplexDouble)}}); }),
               HasSubstr("tensor 'z': safetensors has no dtype for ComplexDouble"));
-  EXPECT_THAT(error_of<UserError>([&] {
-                save_safetensors(path_, {{"s", at::zeros({2, 2}).to_sparse()}});
-              }),
+  EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"s", at::zeros({2, 2}).to_sparse()}}); }),
               HasSubstr("tensor 's': expected a dense tensor"));
-  EXPECT_THAT(error_of<UserError>([&] {
-                save_safetensors(path_, {{"m", at::empty({2}, at::TensorOptions().device(at::kMeta))}});
-              }),
-              HasSubstr("tensor 'm'"));
+  EXPECT_THAT(
+      error_of<UserError>([&] { save_safetensors(path_, {{"m", at::empty({2}, at::TensorOptions().device(at::kMeta))}}); }),
+      HasSubstr("tensor 'm'"));
   EXPECT_THAT(error_of<UserError>([&] { save_safetensors(path_, {{"u", Tensor()}}); }), HasSubstr("undefined"));
   EXPECT_FALSE(fs::exists(path_));
   EXPECT_TRUE(fs::is_empty(folder_.path()));
@@ -162,9 +157,7 @@ TEST_F(Safetensors, RefusesWhatTheFormatLacks) {
 
 TEST_F(Safetensors, ErrorsNameThePath) {
   EXPECT_THAT(error_of<UserError>([&] { load_safetensors(path_); }), HasSubstr(path_.string() + ": cannot be read"));
-  EXPECT_THAT(error_of<EnvironmentError>([&] {
-                save_safetensors(folder_.path() / "no" / "file", {{"a", pattern({1})}});
-              }),
+  EXPECT_THAT(error_of<EnvironmentError>([&] { save_safetensors(folder_.path() / "no" / "file", {{"a", pattern({1})}}); }),
               HasSubstr("no/file: cannot be written: No such file"));
   save_safetensors(path_, {{"conv1.weight", pattern({1})}});
   EXPECT_THAT(error_of<UserError>([&] { SafetensorsFile(path_).tensor("conv1.weights"); }),

@@ -162,9 +162,7 @@ TEST(TorchFile, RefusesToWriteOtherValues) {
   const TemporaryDirectory folder;
   EXPECT_THAT(error_of<UserError>([&] { write_torch_file(folder.path() / "a.pt", at::Device(at::kCPU)); }),
               HasSubstr("got Device"));
-  EXPECT_THAT(error_of<UserError>([&] {
-                write_torch_file(folder.path() / "a.pt", at::zeros({2, 2}).to_sparse());
-              }),
+  EXPECT_THAT(error_of<UserError>([&] { write_torch_file(folder.path() / "a.pt", at::zeros({2, 2}).to_sparse()); }),
               HasSubstr("expected dense tensors"));
   c10::impl::GenericList loop(c10::AnyType::get());
   loop.push_back(loop);

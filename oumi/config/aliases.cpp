@@ -93,8 +93,10 @@ void set(Value& root, const std::string& dotted, Value value, const Location& lo
   }
   if (const Value* given = owner->find(parts.back())) {
     if (value_to_json(*given, dotted) != value_to_json(value, dotted)) {
-      throw UserError("training." + alias, "expected the same value as " + dotted + ", got " + describe_value(value) + at(location) + " and " +
-                          describe_value(*given) + at(given->location), "set one of the two");
+      throw UserError("training." + alias,
+                      "expected the same value as " + dotted + ", got " + describe_value(value) + at(location) + " and " +
+                          describe_value(*given) + at(given->location),
+                      "set one of the two");
     }
     return;
   }
@@ -155,7 +157,8 @@ void apply(Value& root, const HfAlias& alias, Entry entry, const Value& current)
     case AliasKind::kPrecision: {
       const bool on = read_bool(entry.value, key);
       if (on) {
-        set(root, alias.target, text_value(std::string_view(alias.name) == "bf16" ? "BF16" : "FP16", location), location, alias.name);
+        set(root, alias.target, text_value(std::string_view(alias.name) == "bf16" ? "BF16" : "FP16", location), location,
+            alias.name);
       } else if (current_text(current, "mixed_precision_dtype") == alias.name) {
         set(root, alias.target, text_value("NONE", location), location, alias.name);
       }

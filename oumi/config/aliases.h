@@ -18,7 +18,7 @@ enum class AliasKind {
 };
 
 struct HfAlias {
-  const char* name;    // below `training.`
+  const char* name;  // below `training.`
   AliasKind kind;
   const char* target;  // dotted key; for kUnused, what to say about the argument
 };

@@ -19,7 +19,8 @@
 namespace oumi {
 
 // Throws UserError "expected `wanted`, got ..." with the place where the value was written.
-[[noreturn]] void throw_type_error(const std::string& key, const std::string& wanted, const Value& got, const std::string& hint = "");
+[[noreturn]] void throw_type_error(const std::string& key, const std::string& wanted, const Value& got,
+                                   const std::string& hint = "");
 
 std::int64_t read_int(const Value& value, const std::string& key);
 double read_float(const Value& value, const std::string& key);
@@ -96,7 +97,9 @@ template <class E>
   requires requires(E value) { enum_names(value); }
 struct Codec<E> {
   static std::string name() { return enum_type_name(enum_names(E{})); }
-  static void read(const Value& value, const std::string& key, E& out) { out = static_cast<E>(read_enum(value, key, enum_names(E{}))); }
+  static void read(const Value& value, const std::string& key, E& out) {
+    out = static_cast<E>(read_enum(value, key, enum_names(E{})));
+  }
   static Json write(E value) { return to_string(value); }
 };
 
@@ -138,7 +141,9 @@ struct Codec<std::vector<T>> {
 template <Section T>
 struct Codec<T> {
   static std::string name() { return "section"; }
-  static void read(const Value& value, const std::string& key, T& out) { read_fields(value, key, fields_of(static_cast<const T*>(nullptr)), &out); }
+  static void read(const Value& value, const std::string& key, T& out) {
+    read_fields(value, key, fields_of(static_cast<const T*>(nullptr)), &out);
+  }
   static Json write(const T& value) { return write_fields(fields_of(static_cast<const T*>(nullptr)), &value); }
 };
 
@@ -155,7 +160,9 @@ struct CountCodec {
 
 struct OptionalCountCodec {
   static std::string name() { return "int | float | null"; }
-  static void read(const Value& value, const std::string& key, std::optional<double>& out) { Codec<std::optional<double>>::read(value, key, out); }
+  static void read(const Value& value, const std::string& key, std::optional<double>& out) {
+    Codec<std::optional<double>>::read(value, key, out);
+  }
   static Json write(const std::optional<double>& value) { return value ? CountCodec::write(*value) : Json(nullptr); }
 };
 

@@ -20,12 +20,12 @@ using IntOrString = std::variant<std::int64_t, std::string>;
 
 // The operations of a field's C++ type, erased. Instances come from type_ops<T> (codec.h).
 struct FieldType {
-  std::string (*name)();                                                       // "int", "list[str]", "str | null", ...
-  void (*read)(const Value& value, const std::string& key, void* member);      // throws UserError naming `key`
+  std::string (*name)();                                                   // "int", "list[str]", "str | null", ...
+  void (*read)(const Value& value, const std::string& key, void* member);  // throws UserError naming `key`
   Json (*write)(const void* member);
-  FieldList (*children)();                                                     // of a section or list of sections, else empty
-  Json (*child_defaults)();                                                    // of a fresh section or list item, else null
-  bool is_list;                                                                // children are those of the list's items
+  FieldList (*children)();   // of a section or list of sections, else empty
+  Json (*child_defaults)();  // of a fresh section or list item, else null
+  bool is_list;              // children are those of the list's items
 };
 
 struct Field {

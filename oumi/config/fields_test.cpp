@@ -14,12 +14,22 @@ namespace {
 // The lists of fields against Oumi's own: names, order, defaults, choices.
 TEST(Fields, HoldOumisNamesOrderAndDefaults) {
   const Json facts = read_json_file(source_dir() / "tests/golden/oumi_config_fields.json");
-  const std::map<std::string, std::string> sections = {
-      {"TrainingConfig", ""}, {"DataParams", "data"}, {"DatasetSplitParams", "data.train"}, {"DatasetParams", "data.train.datasets"},
-      {"ModelParams", "model"}, {"TrainingParams", "training"}, {"GrpoParams", "training.grpo"}, {"GkdParams", "training.gkd"},
-      {"GoldParams", "training.gold"}, {"ProfilerParams", "training.profiler"}, {"ProfilerScheduleParams", "training.profiler.schedule"},
-      {"TelemetryParams", "training.telemetry"}, {"PeftParams", "peft"}, {"FSDPParams", "fsdp"}, {"DeepSpeedParams", "deepspeed"},
-      {"OffloadConfig", "deepspeed.offload_param"}};
+  const std::map<std::string, std::string> sections = {{"TrainingConfig", ""},
+                                                       {"DataParams", "data"},
+                                                       {"DatasetSplitParams", "data.train"},
+                                                       {"DatasetParams", "data.train.datasets"},
+                                                       {"ModelParams", "model"},
+                                                       {"TrainingParams", "training"},
+                                                       {"GrpoParams", "training.grpo"},
+                                                       {"GkdParams", "training.gkd"},
+                                                       {"GoldParams", "training.gold"},
+                                                       {"ProfilerParams", "training.profiler"},
+                                                       {"ProfilerScheduleParams", "training.profiler.schedule"},
+                                                       {"TelemetryParams", "training.telemetry"},
+                                                       {"PeftParams", "peft"},
+                                                       {"FSDPParams", "fsdp"},
+                                                       {"DeepSpeedParams", "deepspeed"},
+                                                       {"OffloadConfig", "deepspeed.offload_param"}};
   TrainingConfig config;
   config.data.train.datasets.emplace_back();
   config.deepspeed.offload_param.emplace();
@@ -42,7 +52,8 @@ TEST(Fields, HoldOumisNamesOrderAndDefaults) {
       last = position;
       const Json& expected = fact["default"];
       // Filled in above, to have an item to look at.
-      const bool filled = name + "." + field == "DatasetSplitParams.datasets" || name + "." + field == "DeepSpeedParams.offload_param";
+      const bool filled =
+          name + "." + field == "DatasetSplitParams.datasets" || name + "." + field == "DeepSpeedParams.offload_param";
       if (expected == "(section)" || filled) continue;
       const Json& value = section->at(field);
       EXPECT_EQ(value, expected == "(required)" ? Json("") : expected) << name << "." << field;

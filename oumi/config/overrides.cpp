@@ -12,7 +12,9 @@
 namespace oumi {
 namespace {
 
-bool is_dropped(const std::string& argument) { return argument.starts_with("--local-rank") || argument.starts_with("--local_rank"); }
+bool is_dropped(const std::string& argument) {
+  return argument.starts_with("--local-rank") || argument.starts_with("--local_rank");
+}
 
 bool is_integer(const std::string& text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -35,7 +37,9 @@ std::vector<std::string> split_key(const std::string& key) {
     }
   }
   for (const std::string& part : parts) {
-    if (part.empty()) throw UserError(key.empty() ? "command line" : key, "expected a dotted key such as training.max_steps, got an empty part", "");
+    if (part.empty())
+      throw UserError(key.empty() ? "command line" : key, "expected a dotted key such as training.max_steps, got an empty part",
+                      "");
   }
   return parts;
 }
@@ -46,7 +50,8 @@ Value& step_into(Value& owner, const std::string& part, const std::string& so_fa
     std::size_t index = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
     if (!is_integer(part)) {
-      throw UserError(so_far, cat("expected an index from 0 to ", owner.items.size(), " - 1, got '", part, "'"), "list items are named [0], [1], ...");
+      throw UserError(so_far, cat("expected an index from 0 to ", owner.items.size(), " - 1, got '", part, "'"),
+                      "list items are named [0], [1], ...");
     }
     if (error != std::errc() || index >= owner.items.size()) {
       throw UserError(so_far, cat("list index out of range: expected less than ", owner.items.size(), ", got ", part),
@@ -71,7 +76,8 @@ std::vector<std::string> parse_overrides(const std::vector<std::string>& argumen
   for (std::size_t i = 0; i < arguments.size(); ++i) {
     const std::string& argument = arguments[i];
     if (is_dropped(argument)) {
-      const bool has_value = argument.find('=') == std::string::npos && i + 1 < arguments.size() && is_integer(arguments[i + 1]);
+      const bool has_value =
+          argument.find('=') == std::string::npos && i + 1 < arguments.size() && is_integer(arguments[i + 1]);
       if (has_value) ++i;
       continue;
     }
@@ -89,8 +95,10 @@ std::vector<std::string> parse_overrides(const std::vector<std::string>& argumen
     }
     // A value may start with one dash (-1); two dashes start the next key.
     if (i + 1 >= arguments.size() || arguments[i + 1].starts_with("--")) {
-      throw UserError("command line", "expected a value after " + argument + (i + 1 < arguments.size() ? ", got " + arguments[i + 1] : ", got nothing"),
-                      "write " + argument + "=VALUE");
+      throw UserError(
+          "command line",
+          "expected a value after " + argument + (i + 1 < arguments.size() ? ", got " + arguments[i + 1] : ", got nothing"),
+          "write " + argument + "=VALUE");
     }
     overrides.push_back(key + "=" + arguments[++i]);
   }
@@ -107,7 +115,8 @@ void apply_override(Value& root, const std::string& key_value) {
   try {
     value = parse_yaml(text, "command line");
   } catch (const UserError& error) {
-    throw UserError(key, "expected a YAML value, got '" + text + "' (command line): " + error.message(), "put the value in quotes");
+    throw UserError(key, "expected a YAML value, got '" + text + "' (command line): " + error.message(),
+                    "put the value in quotes");
   }
   const std::function<void(Value&)> relocate = [&](Value& node) {
     node.location = location;

@@ -25,8 +25,10 @@ void collect(const std::string& prefix, FieldList fields, const Json& defaults, 
     const Json& value = defaults.at(field.name);
     const FieldList children = field.type->children();
     const bool is_plain_section = !children.empty() && value.is_object();
-    if (!is_plain_section) out.push_back({key, field.type->name(), field.required ? "(required)" : one_line(value), field.unit, field.help});
-    if (!children.empty()) collect(field.type->is_list ? key + "[]" : key, children, is_plain_section ? value : field.type->child_defaults(), out);
+    if (!is_plain_section)
+      out.push_back({key, field.type->name(), field.required ? "(required)" : one_line(value), field.unit, field.help});
+    if (!children.empty())
+      collect(field.type->is_list ? key + "[]" : key, children, is_plain_section ? value : field.type->child_defaults(), out);
   }
 }
 
@@ -58,7 +60,8 @@ std::string help_text() {
 std::string config_reference_markdown() {
   std::string out =
       "# Config reference\n\n"
-      "Generated from the field lists in `oumi/config`; a test holds this file to them, and regenerates it when it is run with\n"
+      "Generated from the field lists in `oumi/config`; a test holds this file to them, and regenerates it when it is run "
+      "with\n"
       "`OUMI_UPDATE_GOLDEN=1`. Precedence: defaults, then config files in the order given, then overrides on the command line\n"
       "(`--training.max_steps 10`, `--training.max_steps=10` or `training.max_steps=10`). Dicts merge, lists are replaced.\n";
   std::string section;
@@ -72,13 +75,22 @@ std::string config_reference_markdown() {
       out += "| key | type | default | unit | |\n|---|---|---|---|---|\n";
     }
     const std::string shown = key.default_value == "(required)" ? "required" : "`" + key.default_value + "`";
-    out += "| `" + key.key.substr(dot + 1) + "` | " + in_table(key.type) + " | " + in_table(shown) + " | " + key.unit + " | " + in_table(key.help) + " |\n";
+    out += "| `" + key.key.substr(dot + 1) + "` | " + in_table(key.type) + " | " + in_table(shown) + " | " + key.unit + " | " +
+           in_table(key.help) + " |\n";
   }
-  out += "\n## Other names of Hugging Face's arguments\n\nAccepted under `training.`, and written back under the config's own name.\n\n| name | becomes |\n|---|---|\n";
+  out +=
+      "\n## Other names of Hugging Face's arguments\n\nAccepted under `training.`, and written back under the config's own "
+      "name.\n\n| name | becomes |\n|---|---|\n";
   for (const HfAlias& alias : hf_aliases()) {
-    out += std::string("| `") + alias.name + "` | " + (alias.kind == AliasKind::kUnused ? "no effect: " + std::string(alias.target) : "`" + std::string(alias.target) + "`") + " |\n";
+    out +=
+        std::string("| `") + alias.name + "` | " +
+        (alias.kind == AliasKind::kUnused ? "no effect: " + std::string(alias.target) : "`" + std::string(alias.target) + "`") +
+        " |\n";
   }
-  out += "\n## What becomes of a setting\n\n`config check` prints these for a config; training stops with exit code 2 where one is refused.\n\n" + support_table_markdown();
+  out +=
+      "\n## What becomes of a setting\n\n`config check` prints these for a config; training stops with exit code 2 where one "
+      "is refused.\n\n" +
+      support_table_markdown();
   return out;
 }
 

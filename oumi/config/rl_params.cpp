@@ -44,7 +44,8 @@ FieldList fields_of(const GoldParams*) {
   static constexpr Field kFields[] = {
       field<&P::teacher_model_name_or_path>("teacher_model_name_or_path", "", "Teacher that is distilled."),
       field<&P::teacher_model_init_kwargs>("teacher_model_init_kwargs", "", "Arguments of the teacher."),
-      field<&P::teacher_tokenizer_name_or_path>("teacher_tokenizer_name_or_path", "", "The teacher's tokenizer, where it differs."),
+      field<&P::teacher_tokenizer_name_or_path>("teacher_tokenizer_name_or_path", "",
+                                                "The teacher's tokenizer, where it differs."),
       field<&P::temperature>("temperature", "", "Sampling temperature, above 0 to 1."),
       field<&P::top_p>("top_p", "", "Nucleus sampling: probability mass that is kept."),
       field<&P::top_k>("top_k", "tokens", "Tokens kept when sampling; 0 keeps all."),

@@ -23,7 +23,8 @@ inline std::string shown(double value) { return python_repr(value); }
 inline std::string shown(std::int64_t value) { return std::to_string(value); }
 inline std::string shown(const std::string& value) { return "'" + value + "'"; }
 
-[[noreturn]] inline void throw_rule(const std::string& key, const std::string& expected, const std::string& got, const std::string& hint = "") {
+[[noreturn]] inline void throw_rule(const std::string& key, const std::string& expected, const std::string& got,
+                                    const std::string& hint = "") {
   throw UserError(key, "expected " + expected + ", got " + got, hint);
 }
 
@@ -44,7 +45,9 @@ inline void check_interval(const std::string& key, double value, const Interval&
   const bool above = interval.with_low ? value >= interval.low : value > interval.low;
   const bool below = interval.with_high ? value <= interval.high : value < interval.high;
   if (above && below) return;  // false for NaN as well
-  throw_rule(key, cat("a number in ", interval.with_low ? "[" : "(", shown(interval.low), ", ", shown(interval.high), interval.with_high ? "]" : ")"),
+  throw_rule(key,
+             cat("a number in ", interval.with_low ? "[" : "(", shown(interval.low), ", ", shown(interval.high),
+                 interval.with_high ? "]" : ")"),
              shown(value));
 }
 

@@ -65,7 +65,8 @@ bool looks_like_int(std::string_view text) {
   if (body.empty()) return false;
   if (body == "0") return true;
   if (body[0] == '0') {
-    if (body.size() > 2 && body[1] == 'b') return skip(body, 2, [](char c) { return c == '0' || c == '1' || c == '_'; }) == body.size();
+    if (body.size() > 2 && body[1] == 'b')
+      return skip(body, 2, [](char c) { return c == '0' || c == '1' || c == '_'; }) == body.size();
     if (body.size() > 2 && body[1] == 'x') {
       return skip(body, 2, [](char c) { return std::isxdigit(static_cast<unsigned char>(c)) || c == '_'; }) == body.size();
     }
@@ -147,11 +148,13 @@ Value construct_int(std::string_view text) {
   for (const std::string& part : split(digits, ':')) {
     std::uint64_t parsed = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), parsed, base);
-    overflow = overflow || error == std::errc::result_out_of_range || __builtin_mul_overflow(magnitude, std::uint64_t{60}, &magnitude) ||
+    overflow = overflow || error == std::errc::result_out_of_range ||
+               __builtin_mul_overflow(magnitude, std::uint64_t{60}, &magnitude) ||
                __builtin_add_overflow(magnitude, parsed, &magnitude);
   }
   constexpr auto kLimit = static_cast<std::uint64_t>(INT64_MAX);
-  if (!overflow && magnitude <= kLimit) return number(negative ? -static_cast<std::int64_t>(magnitude) : static_cast<std::int64_t>(magnitude));
+  if (!overflow && magnitude <= kLimit)
+    return number(negative ? -static_cast<std::int64_t>(magnitude) : static_cast<std::int64_t>(magnitude));
   if (!overflow && negative && magnitude == kLimit + 1) return number(INT64_MIN);
   Value value;
   value.kind = Value::Kind::kHugeInt;
@@ -241,7 +244,8 @@ std::string python_repr(double value) {
   const int exponent = std::stoi(text.substr(e + 1));
   if (exponent < -4 || exponent >= 16) return text;  // to_chars writes at least two digits of exponent, as Python does
   std::array<char, 40> fixed_buffer;
-  const auto fixed = std::to_chars(fixed_buffer.data(), fixed_buffer.data() + fixed_buffer.size(), value, std::chars_format::fixed);
+  const auto fixed =
+      std::to_chars(fixed_buffer.data(), fixed_buffer.data() + fixed_buffer.size(), value, std::chars_format::fixed);
   std::string plain(fixed_buffer.data(), fixed.ptr);
   if (plain.find('.') == std::string::npos) plain += ".0";
   return plain;
@@ -261,8 +265,9 @@ std::string yaml_string(std::string_view text) {
     return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '/' || c == '.' || c == '-' || c == ' ';
   };
   const auto plain_first = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) || c == '_' || c == '/'; };
-  const bool plain = !text.empty() && plain_first(text.front()) && text.back() != ' ' && std::all_of(text.begin(), text.end(), plain_char) &&
-                     !one_of(to_lower(text), {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"});
+  const bool plain =
+      !text.empty() && plain_first(text.front()) && text.back() != ' ' && std::all_of(text.begin(), text.end(), plain_char) &&
+      !one_of(to_lower(text), {"y", "n", "yes", "no", "on", "off", "true", "false", "null", "nan", "inf", "infinity"});
   if (plain) return std::string(text);
   static constexpr char kHex[] = "0123456789ABCDEF";
   std::string out = "\"";

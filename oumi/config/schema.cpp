@@ -9,7 +9,8 @@
 namespace oumi {
 namespace {
 
-void visit_section(const std::string& prefix, FieldList fields, const std::function<void(const std::string&, const Field&)>& visit) {
+void visit_section(const std::string& prefix, FieldList fields,
+                   const std::function<void(const std::string&, const Field&)>& visit) {
   for (const Field& field : fields) {
     const std::string key = prefix.empty() ? field.name : prefix + "." + field.name;
     visit(key, field);

@@ -49,6 +49,7 @@ struct Row {
   bool (*applies)(const Config&);
 };
 
+// clang-format off
 constexpr Row kRows[] = {
     // --- kind of run ---
     {"training.trainer_type", "HF", kHonoured, "Hugging Face's semantics of steps, losses, logging and saving", [](const Config&) { return false; }},
@@ -114,6 +115,7 @@ constexpr Row kRows[] = {
     {"parallel.pipeline_model_parallel_size", "above 1", kRefused, "pipeline parallelism is not built", [](const Config& c) { return c.parallel.pipeline_model_parallel_size > 1; }},
     {"parallel.context_parallel_size", "above 1", kRefused, "context parallelism is not built", [](const Config& c) { return c.parallel.context_parallel_size > 1; }},
 };
+// clang-format on
 
 // Arguments kept in unused_hf_arguments whose non-default value asks for something that training can't leave out.
 bool is_refused_argument(const std::string& name, const Json& value) {
@@ -178,12 +180,14 @@ void require_supported(const TrainingConfig& config) {
     refused.push_back(note.key + ": " + note.text);
   }
   if (refused.empty()) return;
-  throw UserError(first, "expected settings that can be trained, got " + join(refused, "; "), "oumi-cpp config check lists what becomes of each setting");
+  throw UserError(first, "expected settings that can be trained, got " + join(refused, "; "),
+                  "oumi-cpp config check lists what becomes of each setting");
 }
 
 std::string support_table_markdown() {
   std::string out = "| setting | value | what happens | |\n|---|---|---|---|\n";
-  for (const Row& row : kRows) out += cat("| `", row.key, "` | ", row.value, " | ", support_word(row.kind), " | ", row.text, " |\n");
+  for (const Row& row : kRows)
+    out += cat("| `", row.key, "` | ", row.value, " | ", support_word(row.kind), " | ", row.text, " |\n");
   return out;
 }
 

@@ -23,7 +23,8 @@ TrainingConfig to_config(const Value& tree) {
 void merge_source(Value& tree, Value source, const std::string& origin) {
   if (source.kind == Value::Kind::kNull) return;  // an empty file sets nothing
   if (source.kind != Value::Kind::kDict) {
-    throw UserError(origin, "expected sections such as model and training, got " + describe_value(source), "is this a training config?");
+    throw UserError(origin, "expected sections such as model and training, got " + describe_value(source),
+                    "is this a training config?");
   }
   rewrite_aliases(source, tree);
   merge_values(tree, source);
@@ -69,14 +70,17 @@ TrainingConfig finish(Value& tree, const std::vector<std::string>& overrides) {
 
 Value default_tree() { return value_from_json(to_json(TrainingConfig{})); }
 
-void compare(const std::string& key, FieldList fields, const Json& before, const Json& after, std::vector<ConfigDifference>& out);
+void compare(const std::string& key, FieldList fields, const Json& before, const Json& after,
+             std::vector<ConfigDifference>& out);
 
-void compare_value(const std::string& key, FieldList children, bool is_list, const Json& before, const Json& after, std::vector<ConfigDifference>& out) {
+void compare_value(const std::string& key, FieldList children, bool is_list, const Json& before, const Json& after,
+                   std::vector<ConfigDifference>& out) {
   if (before == after) return;
   if (is_list && !children.empty() && before.is_array() && after.is_array()) {
     for (std::size_t i = 0; i < std::max(before.size(), after.size()); ++i) {
       const Json absent;
-      compare_value(cat(key, "[", i, "]"), children, false, i < before.size() ? before[i] : absent, i < after.size() ? after[i] : absent, out);
+      compare_value(cat(key, "[", i, "]"), children, false, i < before.size() ? before[i] : absent,
+                    i < after.size() ? after[i] : absent, out);
     }
   } else if (!children.empty() && before.is_object() && after.is_object()) {
     compare(key, children, before, after, out);
@@ -93,10 +97,11 @@ void compare_value(const std::string& key, FieldList children, bool is_list, con
   }
 }
 
-void compare(const std::string& key, FieldList fields, const Json& before, const Json& after, std::vector<ConfigDifference>& out) {
+void compare(const std::string& key, FieldList fields, const Json& before, const Json& after,
+             std::vector<ConfigDifference>& out) {
   for (const Field& field : fields) {
-    compare_value(key.empty() ? field.name : key + "." + field.name, field.type->children(), field.type->is_list, before.at(field.name),
-                  after.at(field.name), out);
+    compare_value(key.empty() ? field.name : key + "." + field.name, field.type->children(), field.type->is_list,
+                  before.at(field.name), after.at(field.name), out);
   }
 }
 

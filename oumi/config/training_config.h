@@ -45,7 +45,7 @@ Json to_json(const TrainingConfig& config);
 std::string to_yaml(const TrainingConfig& config);
 
 struct ConfigDifference {
-  std::string key;  // dotted, list items as datasets[0].split
+  std::string key;     // dotted, list items as datasets[0].split
   Json before, after;  // null where the key is absent on one side
 };
 

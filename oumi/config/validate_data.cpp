@@ -42,7 +42,8 @@ void validate_split(const std::string& key, const DatasetSplitParams& split) {
     }
   }
   if (with_proportion > 0 && with_proportion < split.datasets.size()) {
-    throw_rule(key + ".datasets", "mixture_proportion for every dataset or for none", cat(with_proportion, " of ", split.datasets.size()));
+    throw_rule(key + ".datasets", "mixture_proportion for every dataset or for none",
+               cat(with_proportion, " of ", split.datasets.size()));
   }
   // Python's math.isclose, by which Oumi judges.
   if (with_proportion > 0 && !(std::abs(sum - 1) <= 1e-9 * std::max(1.0, std::abs(sum)))) {
@@ -52,7 +53,8 @@ void validate_split(const std::string& key, const DatasetSplitParams& split) {
     throw_rule(key + ".mixture_strategy", "first_exhausted or all_exhausted", shown(split.mixture_strategy));
   }
   if (split.train_target && split.collator_name != "text_completions_only_with_padding") {
-    throw_rule(key + ".collator_name", "text_completions_only_with_padding with train_target", split.collator_name ? shown(*split.collator_name) : "null");
+    throw_rule(key + ".collator_name", "text_completions_only_with_padding with train_target",
+               split.collator_name ? shown(*split.collator_name) : "null");
   }
 }
 
@@ -65,20 +67,24 @@ void validate_data(const DataParams& data) {
   validate_split("data.train", data.train);
   validate_split("data.test", data.test);
   validate_split("data.validation", data.validation);
-  const std::pair<const char*, const DatasetSplitParams*> others[] = {{"data.validation", &data.validation}, {"data.test", &data.test}};
+  const std::pair<const char*, const DatasetSplitParams*> others[] = {{"data.validation", &data.validation},
+                                                                      {"data.test", &data.test}};
   for (const auto& [key, split] : others) {
     const std::string name = split->collator_name.value_or("");
     if (name.empty() || name == data.train.collator_name) continue;
-    throw_rule(std::string(key) + ".collator_name", "the same collator as data.train, " + (data.train.collator_name ? shown(*data.train.collator_name) : "null"),
+    throw_rule(std::string(key) + ".collator_name",
+               "the same collator as data.train, " + (data.train.collator_name ? shown(*data.train.collator_name) : "null"),
                shown(name), "set data.train.collator_name to the same, or remove this one");
   }
 }
 
 void validate_model(const ModelParams& model) {
-  if (model.model_name.empty()) throw UserError("model.model_name", "is required and missing", "name a registered model, a folder or a model on the Hub");
+  if (model.model_name.empty())
+    throw UserError("model.model_name", "is required and missing", "name a registered model, a folder or a model on the Hub");
   if (model.model_max_length) check_at_least<std::int64_t>("model.model_max_length", *model.model_max_length, 1);
-  check_word("model.torch_dtype_str", model.torch_dtype_str,
-             {"auto", "float32", "f32", "float", "bfloat16", "bf16", "float16", "f16", "half", "float64", "f64", "double", "uint8"});
+  check_word(
+      "model.torch_dtype_str", model.torch_dtype_str,
+      {"auto", "float32", "f32", "float", "bfloat16", "bf16", "float16", "f16", "half", "float64", "f64", "double", "uint8"});
   check_reserved("model.processor_kwargs", model.processor_kwargs, fields_of(&model));
 }
 

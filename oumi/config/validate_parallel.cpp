@@ -48,7 +48,8 @@ void validate_peft(const PeftParams& peft) {
 
 void validate_parallel(const TrainingConfig& config) {
   if (config.fsdp.enable_fsdp && config.deepspeed.enable_deepspeed) {
-    throw_rule("deepspeed.enable_deepspeed", "fsdp or deepspeed", "both", "set one of fsdp.enable_fsdp and deepspeed.enable_deepspeed to false");
+    throw_rule("deepspeed.enable_deepspeed", "fsdp or deepspeed", "both",
+               "set one of fsdp.enable_fsdp and deepspeed.enable_deepspeed to false");
   }
   if (config.fsdp.mixed_precision) check_word("fsdp.mixed_precision", *config.fsdp.mixed_precision, {"fp16", "bf16"});
   check_at_least<std::int64_t>("fsdp.min_num_params", config.fsdp.min_num_params, 0);

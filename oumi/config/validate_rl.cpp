@@ -14,13 +14,15 @@ void validate_rewards(const TrainingParams& t) {
     if (!name.empty()) names.push_back(name);
   }
   if (!names.empty() && !grpo) {
-    throw_rule("training.reward_functions", "none unless training.trainer_type is TRL_GRPO or VERL_GRPO", join(names, ", ") + " with " + to_string(t.trainer_type));
+    throw_rule("training.reward_functions", "none unless training.trainer_type is TRL_GRPO or VERL_GRPO",
+               join(names, ", ") + " with " + to_string(t.trainer_type));
   }
   if (names.size() > 1 && t.trainer_type == TrainerType::kVerlGrpo) {
     throw_rule("training.reward_functions", "one function with VERL_GRPO", join(names, ", "));
   }
   if (!t.reward_function_kwargs.empty() && !grpo) {
-    throw_rule("training.reward_function_kwargs", "none unless training.trainer_type is TRL_GRPO or VERL_GRPO", to_string(t.trainer_type));
+    throw_rule("training.reward_function_kwargs", "none unless training.trainer_type is TRL_GRPO or VERL_GRPO",
+               to_string(t.trainer_type));
   }
   if (t.trainer_type == TrainerType::kTrlGrpo && t.include_performance_metrics) {
     throw_rule("training.include_performance_metrics", "false with training.trainer_type TRL_GRPO", "true");
@@ -59,7 +61,8 @@ void validate_rl(const TrainingParams& training) {
   validate_rewards(training);
   const GrpoParams& grpo = training.grpo;
   if (grpo.max_prompt_length) check_at_least<std::int64_t>("training.grpo.max_prompt_length", *grpo.max_prompt_length, 1);
-  if (grpo.max_completion_length) check_at_least<std::int64_t>("training.grpo.max_completion_length", *grpo.max_completion_length, 1);
+  if (grpo.max_completion_length)
+    check_at_least<std::int64_t>("training.grpo.max_completion_length", *grpo.max_completion_length, 1);
   if (grpo.num_generations) check_at_least<std::int64_t>("training.grpo.num_generations", *grpo.num_generations, 1);
   check_interval("training.grpo.temperature", grpo.temperature, {});
   const GkdParams& gkd = training.gkd;

@@ -43,8 +43,10 @@ void check_characters(const std::string& text, const std::string& origin) {
     if (length == 0) {
       static constexpr char kHex[] = "0123456789abcdef";
       const auto byte = static_cast<unsigned char>(text[i]);
-      throw UserError(origin, cat("expected UTF-8 text, got byte 0x", kHex[byte >> 4], kHex[byte & 15], " at line ", line, ", column ", column),
-                      "is this a YAML file? if so, save it as UTF-8");
+      throw UserError(
+          origin,
+          cat("expected UTF-8 text, got byte 0x", kHex[byte >> 4], kHex[byte & 15], " at line ", line, ", column ", column),
+          "is this a YAML file? if so, save it as UTF-8");
     }
     if (text[i] == '\n') {
       ++line;
@@ -114,7 +116,8 @@ class TreeBuilder : public YAML::EventHandler {
     is_merge_key_ = false;
   }
 
-  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, YAML::EmitterStyle::value) override {
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
     open(mark, tag, "tag:yaml.org,2002:seq", anchor, Value::Kind::kList);
   }
   void OnSequenceEnd() override { close(); }
@@ -129,7 +132,7 @@ class TreeBuilder : public YAML::EventHandler {
     YAML::anchor_t anchor = 0;
     bool has_key = false;
     bool key_is_merge = false;
-    Entry pending;                          // key seen, value still to come
+    Entry pending;                                            // key seen, value still to come
     std::unordered_map<std::string, std::size_t> index = {};  // key -> position in value.entries
     std::vector<Value> merges = {};
   };
@@ -141,7 +144,8 @@ class TreeBuilder : public YAML::EventHandler {
   }
 
   void check_count(const YAML::Mark& mark) const {
-    if (count_ > kMaxValues) fail(mark, cat("expected at most ", kMaxValues, " values, got more"), "aliases of aliases multiply");
+    if (count_ > kMaxValues)
+      fail(mark, cat("expected at most ", kMaxValues, " values, got more"), "aliases of aliases multiply");
   }
 
   Value tagged(const YAML::Mark& mark, const std::string& tag, const std::string& text) const {
@@ -157,8 +161,10 @@ class TreeBuilder : public YAML::EventHandler {
     fail(mark, "the tag " + tag + " does not fit '" + text + "'", "remove the tag");
   }
 
-  void open(const YAML::Mark& mark, const std::string& tag, const std::string& expected, YAML::anchor_t anchor, Value::Kind kind) {
-    if (tag != "?" && tag != "!" && !tag.empty() && tag != expected) fail(mark, "the tag " + tag + " is not known", "remove the tag");
+  void open(const YAML::Mark& mark, const std::string& tag, const std::string& expected, YAML::anchor_t anchor,
+            Value::Kind kind) {
+    if (tag != "?" && tag != "!" && !tag.empty() && tag != expected)
+      fail(mark, "the tag " + tag + " is not known", "remove the tag");
     if (stack_.size() >= kMaxDepth) fail(mark, cat("expected at most ", kMaxDepth, " levels, got more"), "");
     if (!stack_.empty() && stack_.back().value.kind == Value::Kind::kDict && !stack_.back().has_key) {
       fail(mark, "a list or dict as a key", "keys are text");
@@ -219,8 +225,9 @@ class TreeBuilder : public YAML::EventHandler {
       frame.pending = {key_text(value, mark), is_string, value.location, {}};
       if (!frame.key_is_merge && frame.index.contains(frame.pending.key)) {
         const Entry& first = frame.value.entries[frame.index.at(frame.pending.key)];
-        throw UserError(*source_, cat("duplicate key '", frame.pending.key, "' at line ", mark.line + 1, ", column ", mark.column + 1,
-                                      "; it was set at line ", first.key_location.line),
+        throw UserError(*source_,
+                        cat("duplicate key '", frame.pending.key, "' at line ", mark.line + 1, ", column ", mark.column + 1,
+                            "; it was set at line ", first.key_location.line),
                         "remove one of the two");
       }
     } else {
@@ -240,8 +247,9 @@ class TreeBuilder : public YAML::EventHandler {
       frame.merges.push_back(std::move(value));
       return;
     }
-    const bool dicts = value.kind == Value::Kind::kList &&
-                       std::all_of(value.items.begin(), value.items.end(), [](const Value& item) { return item.kind == Value::Kind::kDict; });
+    const bool dicts =
+        value.kind == Value::Kind::kList &&
+        std::all_of(value.items.begin(), value.items.end(), [](const Value& item) { return item.kind == Value::Kind::kDict; });
     if (!dicts) fail(mark, "expected a dict or a list of dicts after <<, got " + describe_value(value), "");
     for (Value& item : value.items) frame.merges.push_back(std::move(item));
   }
@@ -293,7 +301,8 @@ Value parse_yaml(const std::string& text, const std::string& origin) {
     const int line = error.mark.line + 1;
     const int tab = tab_indented_line(text, line);
     throw UserError(origin, cat("not valid YAML at line ", line, ", column ", error.mark.column + 1, ": ", error.msg),
-                    tab > 0 ? cat("YAML is indented with spaces; line ", tab, " has a tab") : "check indentation, quotes and brackets there");
+                    tab > 0 ? cat("YAML is indented with spaces; line ", tab, " has a tab")
+                            : "check indentation, quotes and brackets there");
   }
 }
 

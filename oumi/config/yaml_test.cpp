@@ -25,9 +25,11 @@ TEST(Typing, AgreesWithOmegaConf) {
     const auto overrides = row[1].get<std::vector<std::string>>();
     const std::string what = text + " <- " + row[1].dump();
     // Where we are kinder on purpose: enumerators by value or in any case, fractions of steps, and Python's unbounded integers.
-    const bool huge = text.find("9223372036854775808") != std::string::npos || row[1].dump().find("9223372036854775808") != std::string::npos;
+    const bool huge =
+        text.find("9223372036854775808") != std::string::npos || row[1].dump().find("9223372036854775808") != std::string::npos;
     // A key alone is no override on our command line, and OmegaConf trips over a dict for a dict that is null.
-    const bool odd = (!overrides.empty() && overrides[0].find('=') == std::string::npos) || row[2] == "AttributeError" || row[2] == "AssertionError";
+    const bool odd = (!overrides.empty() && overrides[0].find('=') == std::string::npos) || row[2] == "AttributeError" ||
+                     row[2] == "AssertionError";
     if (huge || odd) continue;
     Json got;
     std::string error;
@@ -42,8 +44,10 @@ TEST(Typing, AgreesWithOmegaConf) {
       continue;
     }
     // Rules beyond types may refuse what OmegaConf alone lets through.
-    if (error.find("expected at least") != std::string::npos || error.find("an int of at least 0, or auto") != std::string::npos ||
-        error.find("expected none unless") != std::string::npos || error.find("required and missing") != std::string::npos || error.find("with offload_param") != std::string::npos) {
+    if (error.find("expected at least") != std::string::npos ||
+        error.find("an int of at least 0, or auto") != std::string::npos ||
+        error.find("expected none unless") != std::string::npos || error.find("required and missing") != std::string::npos ||
+        error.find("with offload_param") != std::string::npos) {
       continue;
     }
     EXPECT_EQ(error, "") << what;
@@ -73,24 +77,29 @@ TEST(Typing, EnumsTakeNamesAndValuesInAnyCase) {
 }
 
 TEST(Yaml, RefusesDuplicatesTabsAndBadBytes) {
-  EXPECT_EQ(load_error("training:\n  seed: 1\n  seed: 2\n"), "[c.yaml] duplicate key 'seed' at line 5, column 3; it was set at line 4 | remove one of the two");
+  EXPECT_EQ(load_error("training:\n  seed: 1\n  seed: 2\n"),
+            "[c.yaml] duplicate key 'seed' at line 5, column 3; it was set at line 4 | remove one of the two");
   EXPECT_THAT(load_error("training:\n\tseed: 1\n"), HasSubstr("YAML is indented with spaces; line 4 has a tab"));
-  EXPECT_THAT(load_error("training: {run_name: \"\xff\"}\n"), HasSubstr("expected UTF-8 text, got byte 0xff at line 3, column 23"));
+  EXPECT_THAT(load_error("training: {run_name: \"\xff\"}\n"),
+              HasSubstr("expected UTF-8 text, got byte 0xff at line 3, column 23"));
   EXPECT_THAT(load_error(std::string("a: \0b", 5)), HasSubstr("got byte 0x00"));
   EXPECT_THAT(load_error("a: \xed\xa0\x80"), HasSubstr("got byte 0xed"));
   EXPECT_THAT(load_error("training: {seed: 1\n"), HasSubstr("[c.yaml] not valid YAML at line "));
-  for (const char* open : {"'", "\"", "'a", "[", "{a"}) EXPECT_THAT(load_error("", {std::string("training.run_name=") + open}), HasSubstr("expected a YAML value")) << open;
+  for (const char* open : {"'", "\"", "'a", "[", "{a"})
+    EXPECT_THAT(load_error("", {std::string("training.run_name=") + open}), HasSubstr("expected a YAML value")) << open;
   EXPECT_THAT(load_error("training:\n  run_name: \"abc\n  seed: 1\n"), HasSubstr("not valid YAML"));
   EXPECT_THAT(load_error("training:\n  run_name: 'abc"), HasSubstr("not valid YAML"));
   EXPECT_EQ(load_with("training:\n  run_name: |+\n    a\n\n").training.run_name, "a\n\n");
   EXPECT_THAT(load_error("training: {seed: !thing 5}\n"), HasSubstr("the tag !thing does not fit '5'"));
   EXPECT_THAT(load_error("---\na: 1\n"), HasSubstr("expected one YAML document"));
-  EXPECT_THAT(user_error([] { load_config_text("[1, 2]", "c.yaml"); }), HasSubstr("[c.yaml] expected sections such as model and training, got list of 2"));
+  EXPECT_THAT(user_error([] { load_config_text("[1, 2]", "c.yaml"); }),
+              HasSubstr("[c.yaml] expected sections such as model and training, got list of 2"));
   EXPECT_THAT(user_error([] { load_config_text("just text", "c.yaml"); }), HasSubstr("got str 'just text'"));
 }
 
 TEST(Yaml, ExpandsAnchorsAndMergeKeys) {
-  const TrainingConfig config = load_with("peft: &p {lora_r: 4}\ntraining:\n  trainer_kwargs:\n    <<: *p\n    b: 2\n  run_name: &n x\n  output_dir: *n\n");
+  const TrainingConfig config = load_with(
+      "peft: &p {lora_r: 4}\ntraining:\n  trainer_kwargs:\n    <<: *p\n    b: 2\n  run_name: &n x\n  output_dir: *n\n");
   EXPECT_EQ(config.training.trainer_kwargs.dump(), R"({"lora_r":4,"b":2})");
   EXPECT_EQ(config.training.output_dir, "x");
   EXPECT_THAT(load_error("training: {trainer_kwargs: &a {b: *a}}"), HasSubstr("an alias inside of the value that it names"));
@@ -109,7 +118,8 @@ TEST(Yaml, StopsAtAliasesThatMultiply) {
 
 TEST(Yaml, StopsAtDepthWithoutRunningOutOfStack) {
   for (const int depth : {150, 250, 5000, 200000}) {
-    const std::string flow = "a: " + std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']');
+    const std::string flow =
+        "a: " + std::string(static_cast<std::size_t>(depth), '[') + std::string(static_cast<std::size_t>(depth), ']');
     const std::string error = user_error([&] { parse_yaml(flow, "deep"); });
     if (depth < 200) {
       EXPECT_EQ(error, "no error");
@@ -147,8 +157,10 @@ TEST(Scalars, FloatsHaveADotAndTheShortestDigits) {
 }
 
 TEST(Scalars, StringsThatLookLikeSomethingElseAreQuoted) {
-  for (const char* text : {"", "yes", "No", "y", "N", "on", "true", "null", "~", "1", "1.5", "1e3", "0x1F", "0o7", "1_000", "1:30", ".inf", ".nan", "2020-01-01",
-                           "-", "- a", "a: b", "a #b", " a", "a ", "@a", "%a", "&a", "*a", "!a", "{a", "[a", "'a", "\"a", "a\nb", "<<", "=", "NaN", "inf", "?"}) {
+  for (const char* text :
+       {"",      "yes",  "No",   "y",    "N",          "on",  "true", "null", "~",    "1",   "1.5", "1e3", "0x1F", "0o7",
+        "1_000", "1:30", ".inf", ".nan", "2020-01-01", "-",   "- a",  "a: b", "a #b", " a",  "a ",  "@a",  "%a",   "&a",
+        "*a",    "!a",   "{a",   "[a",   "'a",         "\"a", "a\nb", "<<",   "=",    "NaN", "inf", "?"}) {
     EXPECT_EQ(yaml_string(text).front(), '"') << text;
     const Value back = parse_yaml(yaml_string(text), "s");
     ASSERT_EQ(back.kind, Value::Kind::kString) << text;
@@ -158,8 +170,10 @@ TEST(Scalars, StringsThatLookLikeSomethingElseAreQuoted) {
 }
 
 std::string random_text(std::mt19937& random) {
-  static const std::vector<std::string> kPieces = {"a", "Z", "0", "1", "-", ".", ":", ": ", " #", " ", "\n", "\t", "\"", "'", "\\", "{", "}", "[", "]", ",", "&", "*", "!",
-                                                   "|", ">", "%", "@", "`", "true", "null", "1e3", "\u00e9", "\u2028", "\u00a0", "\U0001F600", "\x01", "\x7f", "\u0085", "\ufeff", "=", "~", "_"};
+  static const std::vector<std::string> kPieces = {
+      "a",    "Z",    "0",   "1",      "-",      ".",      ":",          ": ",   " #",   " ",      "\n",     "\t", "\"", "'",
+      "\\",   "{",    "}",   "[",      "]",      ",",      "&",          "*",    "!",    "|",      ">",      "%",  "@",  "`",
+      "true", "null", "1e3", "\u00e9", "\u2028", "\u00a0", "\U0001F600", "\x01", "\x7f", "\u0085", "\ufeff", "=",  "~",  "_"};
   std::string text;
   for (auto n = random() % 6; n > 0; --n) text += kPieces[random() % kPieces.size()];
   return text;
@@ -238,11 +252,12 @@ TEST(Writer, RecipesAreFixedPoints) {
 
 TEST(Diff, ListsLeavesByDottedKey) {
   const TrainingConfig before = load_with("training: {trainer_kwargs: {a: 1, b: 2}}");
-  const TrainingConfig after = load_with("training: {seed: 7, trainer_kwargs: {a: 1, c: 3}}", {"data.train.datasets[0].split=x"});
+  const TrainingConfig after =
+      load_with("training: {seed: 7, trainer_kwargs: {a: 1, c: 3}}", {"data.train.datasets[0].split=x"});
   std::vector<std::string> lines;
   for (const ConfigDifference& d : diff(before, after)) lines.push_back(d.key + " " + d.before.dump() + " " + d.after.dump());
-  EXPECT_THAT(lines, testing::ElementsAre("data.train.datasets[0].split \"train\" \"x\"", "training.seed 42 7", "training.trainer_kwargs.b 2 null",
-                                          "training.trainer_kwargs.c null 3"));
+  EXPECT_THAT(lines, testing::ElementsAre("data.train.datasets[0].split \"train\" \"x\"", "training.seed 42 7",
+                                          "training.trainer_kwargs.b 2 null", "training.trainer_kwargs.c null 3"));
   EXPECT_TRUE(diff(before, before).empty());
 }
 

@@ -60,9 +60,8 @@ BatchSamplerShard::BatchSamplerShard(BatchSamplerPtr inner, BatchSamplerShardOpt
   if (options_.split_batches) {
     const auto batch_size = inner_->batch_size();
     if (!batch_size || *batch_size % world != 0) {
-      throw UserError("split_batches",
-                      cat("batch size: expected a multiple of the world size ", world, ", got ",
-                          batch_size ? cat(*batch_size) : std::string("batches of varying size")));
+      throw UserError("split_batches", cat("batch size: expected a multiple of the world size ", world, ", got ",
+                                           batch_size ? cat(*batch_size) : std::string("batches of varying size")));
     }
   }
 }

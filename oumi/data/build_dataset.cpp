@@ -50,11 +50,15 @@ DatasetPtr build_slice(const DatasetParams& params, const SingleDatasetOptions& 
   DatasetPtr dataset = make_dataset(request);
   if (slice.is_whole() && !is_seeded) return dataset;
   if (!dataset->is_map_style()) {
-    if (is_seeded) throw UserError(options.key + ".dataset_kwargs.split_seed", "needs a map-style dataset, got a stream", "set stream: false");
+    if (is_seeded)
+      throw UserError(options.key + ".dataset_kwargs.split_seed", "needs a map-style dataset, got a stream",
+                      "set stream: false");
     const bool needs_length = slice.percent || slice.from.value_or(0) < 0 || slice.to.value_or(0) < 0;
     if (needs_length && !dataset->length()) {
-      throw UserError(options.key + ".split", "'" + params.split + "' of a stream: its length is not known, so expected bounds in samples from the start",
-                      "use name[from:to] with numbers of samples, or stream: false");
+      throw UserError(
+          options.key + ".split",
+          "'" + params.split + "' of a stream: its length is not known, so expected bounds in samples from the start",
+          "use name[from:to] with numbers of samples, or stream: false");
     }
     const std::int64_t unbounded = std::numeric_limits<std::int64_t>::max();
     const IndexRange bounds = resolve_slice(slice, dataset->length().value_or(unbounded));
@@ -102,10 +106,12 @@ DatasetPtr put_in_a_row(std::vector<DatasetPtr> datasets) {
 
 // `shuffle` and `sample_count` of one dataset.
 DatasetPtr sampled(DatasetPtr dataset, const DatasetParams& params, const SingleDatasetOptions& options) {
-  SamplingOptions sampling{.shuffle = params.shuffle, .seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed};
+  SamplingOptions sampling{.shuffle = params.shuffle,
+                           .seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed};
   if (params.sample_count) {
     sampling.sample_count = *params.sample_count;
-    if (sampling.sample_count < 0) throw UserError(options.key + ".sample_count", cat("expected at least 0, got ", sampling.sample_count));
+    if (sampling.sample_count < 0)
+      throw UserError(options.key + ".sample_count", cat("expected at least 0, got ", sampling.sample_count));
   }
   if (!sampling.shuffle && sampling.sample_count < 0) return dataset;
   if (dataset->is_map_style()) {
@@ -114,7 +120,8 @@ DatasetPtr sampled(DatasetPtr dataset, const DatasetParams& params, const Single
   }
   StreamPtr stream = as_stream(std::move(dataset));
   if (sampling.shuffle) {
-    if (params.shuffle_buffer_size < 1) throw UserError(options.key + ".shuffle_buffer_size", cat("expected at least 1, got ", params.shuffle_buffer_size));
+    if (params.shuffle_buffer_size < 1)
+      throw UserError(options.key + ".shuffle_buffer_size", cat("expected at least 1, got ", params.shuffle_buffer_size));
     stream = shuffle_stream(std::move(stream), {.buffer_size = params.shuffle_buffer_size, .seed = sampling.seed});
   }
   return sampling.sample_count < 0 ? stream : repeat_stream(std::move(stream), sampling.sample_count);
@@ -123,9 +130,11 @@ DatasetPtr sampled(DatasetPtr dataset, const DatasetParams& params, const Single
 // Before it is wrapped for `stream: true`.
 DatasetPtr build_unwrapped(const DatasetParams& params, const SingleDatasetOptions& options) {
   std::vector<DatasetPtr> parts;
-  for (const SplitSlice& slice : parse_split(params.split, options.key + ".split")) parts.push_back(build_slice(params, options, slice));
+  for (const SplitSlice& slice : parse_split(params.split, options.key + ".split"))
+    parts.push_back(build_slice(params, options, slice));
   DatasetPtr dataset = sampled(put_in_a_row(std::move(parts)), params, options);
-  if (dataset->length() == 0) throw UserError(options.key, "'" + dataset->name() + "' with split '" + params.split + "' has no samples");
+  if (dataset->length() == 0)
+    throw UserError(options.key, "'" + dataset->name() + "' with split '" + params.split + "' has no samples");
   return dataset;
 }
 
@@ -153,7 +162,8 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
   if (proportions.empty()) return streamed_if(params.stream, put_in_a_row(std::move(datasets)));
 
   if (proportions.size() != datasets.size()) {
-    throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(), " datasets or on none, got it on ", proportions.size()));
+    throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(),
+                                               " datasets or on none, got it on ", proportions.size()));
   }
   const auto strategy = parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy");
   check_probabilities(proportions, strategy, section + ".datasets");
@@ -162,7 +172,8 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
   std::vector<std::int64_t> sizes;
   for (const DatasetPtr& dataset : datasets) sizes.push_back(dataset->size());
   auto indices = interleave_indices(sizes, proportions, seed, strategy, section + ".datasets");
-  return streamed_if(params.stream, std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices)));
+  return streamed_if(params.stream,
+                     std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices)));
 }
 
 }  // namespace oumi

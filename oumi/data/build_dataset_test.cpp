@@ -13,9 +13,9 @@ namespace oumi {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
 using testing::error_of;
 using testing::golden;
+using ::testing::HasSubstr;
 using Ids = std::vector<std::int64_t>;
 
 // "numbers": x = 0 .. size - 1, of dataset_kwargs.size.
@@ -23,7 +23,8 @@ void register_numbers() {
   static const bool once = [] {
     register_dataset("numbers", [](const DatasetRequest& request) -> DatasetPtr {
       const auto size = request.kwargs.get<std::int64_t>("size", 10), from = request.kwargs.get<std::int64_t>("from", 0);
-      return std::make_shared<TensorDataset>(TensorDict{{"x", at::arange(from, from + size)}}, TensorDatasetOptions{.name = "numbers/" + request.split});
+      return std::make_shared<TensorDataset>(TensorDict{{"x", at::arange(from, from + size)}},
+                                             TensorDatasetOptions{.name = "numbers/" + request.split});
     });
     return true;
   }();
@@ -130,19 +131,23 @@ TEST(BuildDataset, MixturesEqualOumis) {
 
 TEST(BuildDataset, SaysWhatIsWrong) {
   DatasetSplitParams split;
-  EXPECT_THAT(error_of([&] { build_dataset(split, {.split = DatasetSplitKind::kValidation}); }), HasSubstr("[data.validation.datasets] expected at least one dataset"));
+  EXPECT_THAT(error_of([&] { build_dataset(split, {.split = DatasetSplitKind::kValidation}); }),
+              HasSubstr("[data.validation.datasets] expected at least one dataset"));
   split.datasets = {numbers(3), numbers(3)};
   split.datasets[0].mixture_proportion = 0.5;
-  EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("expected mixture_proportion on all 2 datasets or on none, got it on 1"));
+  EXPECT_THAT(error_of([&] { build_dataset(split); }),
+              HasSubstr("expected mixture_proportion on all 2 datasets or on none, got it on 1"));
   split.datasets[1].mixture_proportion = 0.4;
   EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("add up to 1, got 0.9"));
   split.datasets = {numbers(3, "train[:0]")};
-  EXPECT_THAT(error_of([&] { build_dataset(split); }), AllOf(HasSubstr("[data.train.datasets[0]]"), HasSubstr("has no samples")));
+  EXPECT_THAT(error_of([&] { build_dataset(split); }),
+              AllOf(HasSubstr("[data.train.datasets[0]]"), HasSubstr("has no samples")));
   split.datasets = {numbers(3, "train[")};
   EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("[data.train.datasets[0].split]"));
   split.datasets = {numbers(3)};
   split.datasets[0].dataset_kwargs["sise"] = 4;
-  EXPECT_THAT(error_of([&] { build_dataset(split); }), AllOf(HasSubstr("[data.train.datasets[0].dataset_kwargs.sise] unknown key"), HasSubstr("did you mean 'size'?")));
+  EXPECT_THAT(error_of([&] { build_dataset(split); }),
+              AllOf(HasSubstr("[data.train.datasets[0].dataset_kwargs.sise] unknown key"), HasSubstr("did you mean 'size'?")));
   split.datasets[0] = numbers(3);
   split.datasets[0].dataset_name = "fashion_mnits";
   EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("did you mean 'fashion_mnist'?"));
@@ -150,7 +155,8 @@ TEST(BuildDataset, SaysWhatIsWrong) {
   EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("[data.train.datasets[0].dataset_path] is required"));
   for (const char* name : {"yahma/alpaca-cleaned", "TEXT_SFT"}) {
     split.datasets[0].dataset_name = name;
-    EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("text datasets need the tokenizer and chat templates, which are not built yet"));
+    EXPECT_THAT(error_of([&] { build_dataset(split); }),
+                HasSubstr("text datasets need the tokenizer and chat templates, which are not built yet"));
   }
   EXPECT_THAT(error_of([] { register_dataset("FASHION_mnist", nullptr); }), HasSubstr("already registered"));
 }

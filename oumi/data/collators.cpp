@@ -14,7 +14,8 @@ namespace {
 
 bool is_label_name(const std::string& name) {
   constexpr std::string_view kSuffix = "_labels";
-  return name == "labels" || (name.size() > kSuffix.size() && name.compare(name.size() - kSuffix.size(), kSuffix.size(), kSuffix) == 0);
+  return name == "labels" ||
+         (name.size() > kSuffix.size() && name.compare(name.size() - kSuffix.size(), kSuffix.size(), kSuffix) == 0);
 }
 
 void check_same_fields(const std::vector<Sample>& samples) {
@@ -22,8 +23,9 @@ void check_same_fields(const std::vector<Sample>& samples) {
     bool same = samples[i].size() == samples[0].size();
     for (const auto& [name, value] : samples[0]) same = same && samples[i].contains(name);
     if (!same) {
-      throw UserError("collator.padding", cat("samples of one batch have different fields: expected [", join(samples[0].names(), ", "),
-                                              "], got [", join(samples[i].names(), ", "), "] in sample ", i, " of the batch"));
+      throw UserError("collator.padding",
+                      cat("samples of one batch have different fields: expected [", join(samples[0].names(), ", "), "], got [",
+                          join(samples[i].names(), ", "), "] in sample ", i, " of the batch"));
     }
   }
 }
@@ -41,14 +43,15 @@ Tensor pad_field(const std::string& name, std::vector<Tensor>& column, const Pad
   for (std::size_t i = 0; i < column.size(); ++i) {
     Tensor& value = column[i];
     if (value.dim() != first.dim() || value.scalar_type() != first.scalar_type()) {
-      throw UserError("collator.padding." + name,
-                      cat("samples of one batch differ: expected ", first.dim(), " dimensions of ", first.scalar_type(),
-                          " as in its first sample, got ", value.dim(), " of ", value.scalar_type(), " in sample ", i, " of the batch"));
+      throw UserError("collator.padding." + name, cat("samples of one batch differ: expected ", first.dim(), " dimensions of ",
+                                                      first.scalar_type(), " as in its first sample, got ", value.dim(), " of ",
+                                                      value.scalar_type(), " in sample ", i, " of the batch"));
     }
     equal = equal && value.sizes() == first.sizes();
     for (std::size_t d = 0; d < shape.size(); ++d) shape[d] = std::max(shape[d], value.size(static_cast<std::int64_t>(d)));
   }
-  const bool ragged_first = std::any_of(column.begin(), column.end(), [&](const Tensor& v) { return v.dim() > 0 && v.size(0) != first.size(0); });
+  const bool ragged_first =
+      std::any_of(column.begin(), column.end(), [&](const Tensor& v) { return v.dim() > 0 && v.size(0) != first.size(0); });
   if (first.dim() == 1 || ragged_first) {
     if (options.max_length && shape[0] > *options.max_length) {
       shape[0] = *options.max_length;
@@ -82,19 +85,22 @@ CollateFn build_padding(const Kwargs& kwargs) {
     if (value->is_object()) {
       for (const auto& [field, pad] : value->items()) {
         if (!pad.is_number()) {
-          throw UserError(kwargs.origin() + ".pad_value." + field, cat("expected int or float, got ", json_type_name(pad), " ", pad.dump()));
+          throw UserError(kwargs.origin() + ".pad_value." + field,
+                          cat("expected int or float, got ", json_type_name(pad), " ", pad.dump()));
         }
         options.pad_values[field] = pad.get<double>();
       }
     } else if (value->is_number()) {
       options.pad_value = value->get<double>();
     } else {
-      throw UserError(kwargs.origin() + ".pad_value", cat("expected a number or a dict of field: number, got ", json_type_name(*value)));
+      throw UserError(kwargs.origin() + ".pad_value",
+                      cat("expected a number or a dict of field: number, got ", json_type_name(*value)));
     }
   }
   options.label_pad_value = kwargs.get<double>("label_pad_value", -100);
   const std::string side = to_lower(kwargs.get<std::string>("padding_side", "right"));
-  if (side != "right" && side != "left") throw UserError(kwargs.origin() + ".padding_side", "expected right or left, got " + side);
+  if (side != "right" && side != "left")
+    throw UserError(kwargs.origin() + ".padding_side", "expected right or left, got " + side);
   options.padding_side = side == "left" ? PaddingSide::kLeft : PaddingSide::kRight;
   if (const Json* value = kwargs.find("pad_to_multiple_of"); value != nullptr && !value->is_null()) {
     options.pad_to_multiple_of = kwargs.get<std::int64_t>("pad_to_multiple_of", 1);

@@ -18,10 +18,10 @@ enum class PaddingSide { kRight, kLeft };
 
 struct PaddingOptions {
   double pad_value = 0;
-  double label_pad_value = -100;             // of `labels` and fields whose name ends in "_labels"
+  double label_pad_value = -100;                  // of `labels` and fields whose name ends in "_labels"
   std::map<std::string, double> pad_values = {};  // of a field by its name, before the two above
   PaddingSide padding_side = PaddingSide::kRight;
-  std::int64_t pad_to_multiple_of = 1;       // of the first dimension
+  std::int64_t pad_to_multiple_of = 1;                    // of the first dimension
   std::optional<std::int64_t> max_length = std::nullopt;  // cuts the first dimension of longer fields (at the end)
 };
 

@@ -18,7 +18,8 @@ using testing::HasSubstr;
 Tensor ints(std::vector<std::int64_t> values) { return at::tensor(values, at::kLong); }
 
 std::vector<Sample> texts() {
-  return {Sample{{"input_ids", ints({1, 2, 3})}, {"labels", ints({1, 2, 3})}}, Sample{{"input_ids", ints({4})}, {"labels", ints({4})}}};
+  return {Sample{{"input_ids", ints({1, 2, 3})}, {"labels", ints({1, 2, 3})}},
+          Sample{{"input_ids", ints({4})}, {"labels", ints({4})}}};
 }
 
 template <class Call>
@@ -39,9 +40,10 @@ TEST(CollatorsTest, PadsToTheLongestAndLabelsWithMinus100) {
 }
 
 TEST(CollatorsTest, PadsLeftToAMultipleWithGivenValues) {
-  const Batch batch =
-      build_collator("padding", {{"padding_side", "left"}, {"pad_to_multiple_of", 2}, {"pad_value", {{"input_ids", 7}}}, {"label_pad_value", -1}})(
-          texts());
+  const Batch batch = build_collator(
+      "padding",
+      {{"padding_side", "left"}, {"pad_to_multiple_of", 2}, {"pad_value", {{"input_ids", 7}}}, {"label_pad_value", -1}})(
+      texts());
   EXPECT_TRUE(at::equal(batch.at("input_ids"), ints({7, 1, 2, 3, 7, 7, 7, 4}).view({2, 4})));
   EXPECT_TRUE(at::equal(batch.at("labels"), ints({-1, 1, 2, 3, -1, -1, -1, 4}).view({2, 4})));
 }
@@ -78,16 +80,20 @@ TEST(CollatorsTest, SamplesThatDoNotFitAreErrors) {
               HasSubstr("expected [x], got [y] in sample 1 of the batch"));
   EXPECT_THAT(error_of([&] { collate({Sample{{"x", ints({1})}}, Sample{{"x", at::ones({1})}}}); }),
               HasSubstr("[collator.padding.x] samples of one batch differ: expected 1 dimensions of Long"));
-  EXPECT_THAT(error_of([&] { collate({Sample{{"x", ints({1})}}, Sample{{"x", ints({1}).view({1, 1})}}}); }), HasSubstr("got 2 of Long"));
+  EXPECT_THAT(error_of([&] { collate({Sample{{"x", ints({1})}}, Sample{{"x", ints({1}).view({1, 1})}}}); }),
+              HasSubstr("got 2 of Long"));
 }
 
 TEST(CollatorsTest, BadNamesAndArgumentsAreErrors) {
-  EXPECT_THAT(error_of([] { build_collator("paddin"); }), HasSubstr("unknown collator 'paddin'\nhint: did you mean 'padding'?"));
+  EXPECT_THAT(error_of([] { build_collator("paddin"); }),
+              HasSubstr("unknown collator 'paddin'\nhint: did you mean 'padding'?"));
   EXPECT_THAT(error_of([] { build_collator("padding", {{"pad_vlaue", 1}}); }), HasSubstr("pad_vlaue"));
   EXPECT_THAT(error_of([] { build_collator("default", {{"x", 1}}); }), HasSubstr("x"));
-  EXPECT_THAT(error_of([] { build_collator("padding", {{"padding_side", "up"}}); }), HasSubstr("expected right or left, got up"));
+  EXPECT_THAT(error_of([] { build_collator("padding", {{"padding_side", "up"}}); }),
+              HasSubstr("expected right or left, got up"));
   EXPECT_THAT(error_of([] { build_collator("padding", {{"pad_to_multiple_of", 0}}); }), HasSubstr("expected 1 or more, got 0"));
-  EXPECT_THAT(error_of([] { build_collator("padding", {{"pad_value", {{"x", "a"}}}}); }), HasSubstr("pad_value.x] expected int or float, got str"));
+  EXPECT_THAT(error_of([] { build_collator("padding", {{"pad_value", {{"x", "a"}}}}); }),
+              HasSubstr("pad_value.x] expected int or float, got str"));
 }
 
 TEST(CollatorsTest, UsersCollatorsAreFoundByNameAndCannotBeReplaced) {

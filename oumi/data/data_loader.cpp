@@ -26,7 +26,8 @@ const DataLoaderOptions& DataLoader::options() const { return impl_->options(); 
 
 std::int64_t DataLoader::size() const {
   if (const auto known = batches_per_epoch()) return *known;
-  throw UserError(dataset()->name(), "the number of batches in an epoch is not known: it is an iterable dataset without a length",
+  throw UserError(dataset()->name(),
+                  "the number of batches in an epoch is not known: it is an iterable dataset without a length",
                   "set training.max_steps");
 }
 

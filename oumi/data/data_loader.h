@@ -30,18 +30,18 @@ struct DataLoaderOptions {
   CollateFn collate_fn = nullptr;                         // none: the dataset's get_batch, the fast path
   bool pin_memory = false;                                // ignored where there is no accelerator, as in PyTorch
   bool drop_last = false;
-  double timeout = 0;                                     // seconds to wait for a batch from workers; 0: for ever
+  double timeout = 0;                                                 // seconds to wait for a batch from workers; 0: for ever
   std::function<void(std::int64_t worker)> worker_init_fn = nullptr;  // runs first on each worker thread
-  std::optional<std::int64_t> prefetch_factor = std::nullopt;  // batches made ahead per worker; 2 when there are workers
-  bool persistent_workers = false;                        // keep the threads from one epoch to the next
-  bool in_order = true;                                   // false: batches as they are finished
+  std::optional<std::int64_t> prefetch_factor = std::nullopt;         // batches made ahead per worker; 2 when there are workers
+  bool persistent_workers = false;                                    // keep the threads from one epoch to the next
+  bool in_order = true;                                               // false: batches as they are finished
 
   // What PyTorch takes from a generator, and accelerate from its state.
-  std::uint64_t seed = 0;        // epoch e is shuffled by seed + e
-  std::int64_t rank = 0;         // this process's share of the batches, see BatchSamplerShard
+  std::uint64_t seed = 0;  // epoch e is shuffled by seed + e
+  std::int64_t rank = 0;   // this process's share of the batches, see BatchSamplerShard
   std::int64_t world_size = 1;
   bool even_batches = true;
-  bool split_batches = false;    // batch_size is that of all ranks together
+  bool split_batches = false;  // batch_size is that of all ranks together
 
   // Reads `data.*.dataloader_kwargs`: every option of PyTorch's DataLoader by its name, `seed` (or `generator`, an int),
   // `num_workers: auto`, and `collate_fn` by its registered name. Throws UserError naming a key that is unknown, of the

@@ -33,22 +33,30 @@ void check_options(const DataLoaderOptions& options, bool iterable, const std::s
     throw UserError("timeout", cat("expected 0 or more seconds, got ", options.timeout));
   }
   if (options.num_workers == 0) {
-    if (options.timeout > 0) throw UserError("timeout", cat("expected 0 without workers, got ", options.timeout), "set num_workers to 1 or more");
-    if (options.prefetch_factor) throw UserError("prefetch_factor", "expected none without workers", "set num_workers to 1 or more");
-    if (options.persistent_workers) throw UserError("persistent_workers", "expected false without workers", "set num_workers to 1 or more");
+    if (options.timeout > 0)
+      throw UserError("timeout", cat("expected 0 without workers, got ", options.timeout), "set num_workers to 1 or more");
+    if (options.prefetch_factor)
+      throw UserError("prefetch_factor", "expected none without workers", "set num_workers to 1 or more");
+    if (options.persistent_workers)
+      throw UserError("persistent_workers", "expected false without workers", "set num_workers to 1 or more");
   } else if (options.prefetch_factor) {
     expect_range("prefetch_factor", *options.prefetch_factor, 1, 1 << 20);
   }
   if (iterable) {
-    const char* given = options.shuffle ? "shuffle" : options.sampler ? "sampler" : options.batch_sampler ? "batch_sampler" : nullptr;
+    const char* given = options.shuffle         ? "shuffle"
+                        : options.sampler       ? "sampler"
+                        : options.batch_sampler ? "batch_sampler"
+                                                : nullptr;
     if (given != nullptr) {
-      throw UserError(given, "expected none for " + dataset + ", which is an iterable dataset", "shuffle in the dataset, or use a map-style one");
+      throw UserError(given, "expected none for " + dataset + ", which is an iterable dataset",
+                      "shuffle in the dataset, or use a map-style one");
     }
     if (options.split_batches && options.world_size > 1) {
       throw UserError("split_batches", "expected false for " + dataset + ", which is an iterable dataset");
     }
   }
-  if (options.sampler && options.shuffle) throw UserError("sampler", "expected no shuffle beside it, got both", "shuffle in the sampler");
+  if (options.sampler && options.shuffle)
+    throw UserError("sampler", "expected no shuffle beside it, got both", "shuffle in the sampler");
   if (options.batch_sampler && (options.batch_size != 1 || options.shuffle || options.sampler || options.drop_last)) {
     throw UserError("batch_sampler", "expected no batch_size, shuffle, sampler or drop_last beside it, got one of them",
                     "the batch sampler decides on these");
@@ -57,11 +65,13 @@ void check_options(const DataLoaderOptions& options, bool iterable, const std::s
 
 }  // namespace
 
-DataLoader::Impl::Impl(DatasetPtr dataset, DataLoaderOptions options) : dataset_(std::move(dataset)), options_(std::move(options)) {
+DataLoader::Impl::Impl(DatasetPtr dataset, DataLoaderOptions options)
+    : dataset_(std::move(dataset)), options_(std::move(options)) {
   if (dataset_ == nullptr) throw UserError("dataset", "expected a dataset, got none");
   const bool map_style = dataset_->is_map_style();
   if (!map_style && !dataset_->is_iterable()) {
-    throw UserError(dataset_->name(), "expected a map-style or an iterable dataset, got neither", "derive from MapDataset or IterableDataset");
+    throw UserError(dataset_->name(), "expected a map-style or an iterable dataset, got neither",
+                    "derive from MapDataset or IterableDataset");
   }
   check_options(options_, !map_style, dataset_->name());
   fetch_ = {options_.collate_fn, options_.pin_memory && at::hasCUDA()};
@@ -69,7 +79,8 @@ DataLoader::Impl::Impl(DatasetPtr dataset, DataLoaderOptions options) : dataset_
     make_batch_sampler();
   } else {
     reader_ = std::make_unique<IterableReader>(
-        dataset_, IterableReaderOptions{options_.batch_size, options_.rank, options_.world_size, options_.drop_last, options_.even_batches});
+        dataset_, IterableReaderOptions{options_.batch_size, options_.rank, options_.world_size, options_.drop_last,
+                                        options_.even_batches});
   }
 }
 
@@ -79,14 +90,17 @@ void DataLoader::Impl::make_batch_sampler() {
   all_batches_ = options_.batch_sampler;
   if (all_batches_ == nullptr) {
     SamplerPtr sampler = options_.sampler;
-    if (sampler == nullptr && options_.shuffle) sampler = std::make_shared<SeedableRandomSampler>(dataset_->size(), options_.seed);
+    if (sampler == nullptr && options_.shuffle)
+      sampler = std::make_shared<SeedableRandomSampler>(dataset_->size(), options_.seed);
     if (sampler == nullptr) sampler = std::make_shared<SequentialSampler>(dataset_->size());
-    all_batches_ = std::make_shared<BatchSampler>(std::move(sampler), BatchSamplerOptions{options_.batch_size, options_.drop_last});
+    all_batches_ =
+        std::make_shared<BatchSampler>(std::move(sampler), BatchSamplerOptions{options_.batch_size, options_.drop_last});
   }
   batches_ = all_batches_;
   if (options_.world_size > 1) {
     batches_ = std::make_shared<BatchSamplerShard>(
-        all_batches_, BatchSamplerShardOptions{options_.world_size, options_.rank, options_.split_batches, options_.even_batches});
+        all_batches_,
+        BatchSamplerShardOptions{options_.world_size, options_.rank, options_.split_batches, options_.even_batches});
   }
 }
 
@@ -214,12 +228,14 @@ void DataLoader::Impl::start_workers() {
     try {
       workers_ = std::make_unique<Prefetcher<Loaded>>(std::move(options));
     } catch (const std::system_error& error) {
-      throw EnvironmentError("num_workers", cat("cannot start ", options_.num_workers, " threads: ", error.what()), "use fewer workers");
+      throw EnvironmentError("num_workers", cat("cannot start ", options_.num_workers, " threads: ", error.what()),
+                             "use fewer workers");
     }
   }
   if (reader_) reader_state_ = reader_->state_dict();
-  workers_->start(first_missing_, end_, [this](std::int64_t position) { return load(position); },
-                  std::vector<std::int64_t>(ahead_.begin(), ahead_.end()));
+  workers_->start(
+      first_missing_, end_, [this](std::int64_t position) { return load(position); },
+      std::vector<std::int64_t>(ahead_.begin(), ahead_.end()));
   fetching_ = true;
 }
 
@@ -235,8 +251,9 @@ std::optional<Batch> DataLoader::Impl::next_from_workers() {
   auto next = workers_->next(std::chrono::duration<double>(options_.timeout));
   using Kind = Prefetcher<Loaded>::Next::Kind;
   if (next.kind == Kind::kTimeout) {
-    throw EnvironmentError("timeout", cat("batch ", next.position, " of epoch ", epoch_, " of ", dataset_->name(),
-                                          " has not come from the workers within ", options_.timeout, " s"),
+    throw EnvironmentError("timeout",
+                           cat("batch ", next.position, " of epoch ", epoch_, " of ", dataset_->name(),
+                               " has not come from the workers within ", options_.timeout, " s"),
                            "look at the speed of the data's disk, or raise timeout or num_workers");
   }
   if (next.kind == Kind::kEnd) {

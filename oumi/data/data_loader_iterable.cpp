@@ -67,7 +67,8 @@ void IterableReader::fill_up(std::vector<Sample>& samples) {
     while (samples.size() < full && read_turn(samples, any)) {
     }
     if (samples.size() == before) {
-      throw UserError(dataset_->name(), cat("expected at least one sample for each of the ", options_.world_size, " ranks, got fewer"),
+      throw UserError(dataset_->name(),
+                      cat("expected at least one sample for each of the ", options_.world_size, " ranks, got fewer"),
                       "use fewer ranks or more data, or set even_batches: false");
     }
   }

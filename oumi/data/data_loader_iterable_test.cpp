@@ -91,7 +91,8 @@ TEST(IterableLoaderTest, GivesEverySampleOnceAtAnyNumberOfWorkers) {
 TEST(IterableLoaderTest, EmptyStreams) {
   for (const std::int64_t world : {1, 3}) {
     for (const bool known : {false, true}) {
-      DataLoader loader(std::make_shared<Stream>(StreamOptions{.knows_length = known}), DataLoaderOptions{.batch_size = 3, .world_size = world});
+      DataLoader loader(std::make_shared<Stream>(StreamOptions{.knows_length = known}),
+                        DataLoaderOptions{.batch_size = 3, .world_size = world});
       EXPECT_EQ(drain(loader), Batches{});
     }
   }
@@ -127,8 +128,8 @@ TEST(IterableLoaderTest, RanksGetEqualNumbersOfBatchesAndTogetherEverySample) {
               }
             }
             std::sort(all.begin(), all.end());
-            const std::string which = kind + " " + std::to_string(count) + " samples, world " + std::to_string(world) + ", batch " +
-                                      std::to_string(batch_size) + (known ? ", known" : "");
+            const std::string which = kind + " " + std::to_string(count) + " samples, world " + std::to_string(world) +
+                                      ", batch " + std::to_string(batch_size) + (known ? ", known" : "");
             if (kind != "uneven") {
               EXPECT_EQ(lengths, std::vector<std::size_t>(lengths.size(), lengths[0])) << which;
             }
@@ -179,7 +180,8 @@ TEST(IterableLoaderTest, ResumesAtEveryPosition) {
             const auto rest = Batches(expected.begin() + static_cast<std::ptrdiff_t>(position), expected.end());
             EXPECT_EQ(drain(second), rest) << state;
             if (has_state && world == 1) {
-              EXPECT_EQ(dataset->read, 11 - std::min<std::int64_t>(11, 2 * static_cast<std::int64_t>(position))) << "nothing is read again";
+              EXPECT_EQ(dataset->read, 11 - std::min<std::int64_t>(11, 2 * static_cast<std::int64_t>(position)))
+                  << "nothing is read again";
             }
             second.start_epoch(1, static_cast<std::int64_t>(position));
             EXPECT_EQ(drain(second), rest);
@@ -213,7 +215,8 @@ TEST(IterableLoaderTest, ErrorsSurfaceAndStatesOfAnotherWorldAreRefused) {
   const auto stream = [] { return std::make_shared<Stream>(StreamOptions{.count = 7}); };
   DataLoader one(stream(), DataLoaderOptions{}), two(stream(), DataLoaderOptions{.world_size = 2});
   DataLoader larger(stream(), DataLoaderOptions{.batch_size = 2});
-  EXPECT_THAT(error_of([&] { two.load_state_dict(one.state_dict()); }), HasSubstr("world_size: expected 1 as in the saved state, got 2"));
+  EXPECT_THAT(error_of([&] { two.load_state_dict(one.state_dict()); }),
+              HasSubstr("world_size: expected 1 as in the saved state, got 2"));
   EXPECT_THAT(error_of([&] { larger.load_state_dict(one.state_dict()); }), HasSubstr("batch_size: expected 1"));
   EXPECT_THAT(error_of([&] { DataLoader(stream(), DataLoaderOptions{.shuffle = true}); }),
               HasSubstr("[shuffle] expected none for stream, which is an iterable dataset"));

@@ -38,7 +38,8 @@ CollateFn read_collate_fn(const Kwargs& kwargs) {
     return build_collator(value->at("name").get<std::string>(), arguments);
   }
   throw UserError(kwargs.origin() + ".collate_fn",
-                  cat("expected a collator's name, or a dict with `name` and its arguments, got ", json_type_name(*value), " ", value->dump()),
+                  cat("expected a collator's name, or a dict with `name` and its arguments, got ", json_type_name(*value), " ",
+                      value->dump()),
                   "known: " + join(collator_names(), ", "));
 }
 
@@ -55,12 +56,14 @@ std::int64_t auto_num_workers() {
 
 DataLoaderOptions DataLoaderOptions::from_kwargs(const Json& dataloader_kwargs) {
   if (!dataloader_kwargs.is_object() && !dataloader_kwargs.is_null()) {
-    throw UserError("dataloader_kwargs", cat("expected dict, got ", json_type_name(dataloader_kwargs), " ", dataloader_kwargs.dump()));
+    throw UserError("dataloader_kwargs",
+                    cat("expected dict, got ", json_type_name(dataloader_kwargs), " ", dataloader_kwargs.dump()));
   }
   const Kwargs kwargs(dataloader_kwargs.is_null() ? Json::object() : dataloader_kwargs, "dataloader_kwargs");
   DataLoaderOptions options;
   if (const Json* value = kwargs.find("batch_size"); value != nullptr && value->is_null()) {
-    throw UserError("dataloader_kwargs.batch_size", "expected int, got null: batches always have a batch dimension", "use batch_size: 1");
+    throw UserError("dataloader_kwargs.batch_size", "expected int, got null: batches always have a batch dimension",
+                    "use batch_size: 1");
   }
   options.batch_size = kwargs.get<std::int64_t>("batch_size", 1);
   options.shuffle = get_or<bool>(kwargs, "shuffle", false);

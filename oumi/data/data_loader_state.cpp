@@ -16,8 +16,9 @@ T read(const Json& state, const char* name) {
   const auto found = state.find(name);
   const bool fits = found != state.end() && (std::is_same_v<T, bool> ? found->is_boolean() : found->is_number_integer());
   if (!fits) {
-    throw UserError(kComponent, cat(name, ": expected ", std::is_same_v<T, bool> ? "bool" : "int", ", got ",
-                                    found == state.end() ? std::string("nothing") : found->dump()),
+    throw UserError(kComponent,
+                    cat(name, ": expected ", std::is_same_v<T, bool> ? "bool" : "int", ", got ",
+                        found == state.end() ? std::string("nothing") : found->dump()),
                     "the checkpoint's loader state is damaged or of another program");
   }
   return found->get<T>();
@@ -27,7 +28,8 @@ std::int64_t read_count(const Json& state, const char* name) {
   const auto value = read<std::int64_t>(state, name);
   constexpr std::int64_t kLargest = std::int64_t{1} << 53;
   if (value < 0 || value > kLargest) {
-    throw UserError(kComponent, cat(name, ": expected 0 to ", kLargest, ", got ", value), "the checkpoint's loader state is damaged");
+    throw UserError(kComponent, cat(name, ": expected 0 to ", kLargest, ", got ", value),
+                    "the checkpoint's loader state is damaged");
   }
   return value;
 }
@@ -75,7 +77,8 @@ Json DataLoader::Impl::state_dict() const {
 
 void DataLoader::Impl::load_state_dict(const Json& state) {
   if (!state.is_object()) throw UserError(kComponent, "expected dict, got " + json_type_name(state));
-  expect_same<std::int64_t>("version", read<std::int64_t>(state, "version"), 1, "it was saved by a newer version of this program");
+  expect_same<std::int64_t>("version", read<std::int64_t>(state, "version"), 1,
+                            "it was saved by a newer version of this program");
   const std::string kind = state.value("kind", Json("")).dump(), here = reader_ ? "\"iterable\"" : "\"map\"";
   if (kind != here) throw UserError(kComponent, cat("dataset: expected kind ", kind, " as in the saved state, got ", here));
   if (reader_) {
@@ -114,7 +117,8 @@ void DataLoader::Impl::load_map_state(const Json& state) {
   const auto here = all_batches_->batch_size();
   const auto saved_size = state.find("batch_size");
   std::optional<std::int64_t> saved;
-  if (saved_size == state.end() || !saved_size->is_null()) saved = std::clamp<std::int64_t>(read_count(state, "batch_size"), 1, std::numeric_limits<std::int32_t>::max());
+  if (saved_size == state.end() || !saved_size->is_null())
+    saved = std::clamp<std::int64_t>(read_count(state, "batch_size"), 1, std::numeric_limits<std::int32_t>::max());
   const bool same_batches = saved == here && world_size == options_.world_size && split == options_.split_batches;
 
   stop_workers();
@@ -131,17 +135,22 @@ void DataLoader::Impl::load_map_state(const Json& state) {
     return;
   }
   if (!saved || !here || !all_batches_->num_samples()) {
-    throw UserError(kComponent, "batch sampler: the batch size or world size is not the saved one, and its batches vary in size",
+    throw UserError(kComponent,
+                    "batch sampler: the batch size or world size is not the saved one, and its batches vary in size",
                     "resume with the saved run's batch size and world size");
   }
   if (!ahead.empty()) {
-    throw UserError(kComponent, "batch size or world size: expected those of the saved state, got others, which need in_order: true",
+    throw UserError(kComponent,
+                    "batch size or world size: expected those of the saved state, got others, which need in_order: true",
                     "resume with the saved run's batch size and world size");
   }
   // A step of all ranks consumes this many samples.
-  const auto step = [](std::int64_t batch_size, std::int64_t world, bool is_split) { return is_split ? batch_size : batch_size * world; };
+  const auto step = [](std::int64_t batch_size, std::int64_t world, bool is_split) {
+    return is_split ? batch_size : batch_size * world;
+  };
   const std::int64_t samples = *all_batches_->num_samples();
-  const std::int64_t step_saved = step(*saved, std::clamp<std::int64_t>(world_size, 1, std::numeric_limits<std::int32_t>::max()), split);
+  const std::int64_t step_saved =
+      step(*saved, std::clamp<std::int64_t>(world_size, 1, std::numeric_limits<std::int32_t>::max()), split);
   if (position > samples / step_saved + 1 || first_sample > samples) {
     throw UserError(kComponent, cat("position: expected at most ", samples / step_saved + 1, ", got ", position),
                     "the checkpoint's loader state is damaged");
@@ -160,7 +169,8 @@ void DataLoader::Impl::load_map_state(const Json& state) {
 void DataLoader::Impl::load_iterable_state(const Json& state) {
   const std::int64_t epoch = read_count(state, "epoch"), position = read_count(state, "position");
   const std::int64_t batch_size = read_count(state, "batch_size");
-  expect_same("world_size", read_count(state, "world_size"), options_.world_size, "resume with the saved run's number of ranks");
+  expect_same("world_size", read_count(state, "world_size"), options_.world_size,
+              "resume with the saved run's number of ranks");
   const Json stream = read_dict(state, "stream");
   read_count(stream, "batches_read");
   read<bool>(stream, "finished");
@@ -174,7 +184,9 @@ void DataLoader::Impl::load_iterable_state(const Json& state) {
   if (batch_size == options_.batch_size) {
     go_to(position, {});
   } else {
-    go_to(static_cast<std::int64_t>(static_cast<double>(position) * static_cast<double>(batch_size) / static_cast<double>(options_.batch_size)), {});
+    go_to(static_cast<std::int64_t>(static_cast<double>(position) * static_cast<double>(batch_size) /
+                                    static_cast<double>(options_.batch_size)),
+          {});
   }
   if (stream.at("finished").get<bool>()) end_ = position_;
   started_ = true;

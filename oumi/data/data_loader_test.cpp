@@ -148,7 +148,8 @@ TEST(DataLoaderTest, RangeForStartsTheNextEpoch) {
 TEST(DataLoaderTest, OddSizes) {
   for (const std::int64_t workers : {0, 3}) {
     const auto batches = [&](std::int64_t n, std::int64_t batch_size, bool drop_last) {
-      DataLoader loader(std::make_shared<Numbers>(n), DataLoaderOptions{.batch_size = batch_size, .num_workers = workers, .drop_last = drop_last});
+      DataLoader loader(std::make_shared<Numbers>(n),
+                        DataLoaderOptions{.batch_size = batch_size, .num_workers = workers, .drop_last = drop_last});
       Batches all = drain(loader);
       EXPECT_EQ(static_cast<std::int64_t>(all.size()), loader.size());
       return all;
@@ -246,7 +247,8 @@ TEST(DataLoaderTest, AChangedBatchOrWorldSizeKeepsTheSamplesSeen) {
   const auto options = [](std::int64_t batch_size, std::int64_t world, std::int64_t rank) {
     return DataLoaderOptions{.batch_size = batch_size, .shuffle = true, .seed = 3, .rank = rank, .world_size = world};
   };
-  for (const auto& [batch_size, world] : std::vector<std::pair<std::int64_t, std::int64_t>>{{4, 1}, {3, 1}, {1, 2}, {2, 3}, {5, 2}, {40, 1}}) {
+  for (const auto& [batch_size, world] :
+       std::vector<std::pair<std::int64_t, std::int64_t>>{{4, 1}, {3, 1}, {1, 2}, {2, 3}, {5, 2}, {40, 1}}) {
     Batches seen;
     Json state;
     for (std::int64_t rank = 0; rank < 2; ++rank) {
@@ -277,7 +279,9 @@ TEST(DataLoaderTest, AChangedBatchOrWorldSizeKeepsTheSamplesSeen) {
 }
 
 TEST(DataLoaderTest, StatesOfOtherDataOrOrdersAreRefused) {
-  const auto loader = [](std::int64_t n, DataLoaderOptions options) { return DataLoader(std::make_shared<Numbers>(n), options); };
+  const auto loader = [](std::int64_t n, DataLoaderOptions options) {
+    return DataLoader(std::make_shared<Numbers>(n), options);
+  };
   const DataLoaderOptions shuffled{.batch_size = 2, .shuffle = true, .seed = 1};
   const Json state = loader(10, shuffled).state_dict();
   const auto refusal = [&](DataLoader target, const Json& from) { return error_of([&] { target.load_state_dict(from); }); };
@@ -287,10 +291,16 @@ TEST(DataLoaderTest, StatesOfOtherDataOrOrdersAreRefused) {
   EXPECT_THAT(refusal(loader(10, {.batch_size = 2}), state), HasSubstr("shuffle: expected 1"));
   EXPECT_THAT(refusal(loader(10, shuffled), Json::array()), HasSubstr("expected dict, got list"));
   EXPECT_THAT(refusal(loader(10, shuffled), Json::object()), HasSubstr("version: expected int, got nothing"));
-  for (const auto& [key, damage, text] : std::vector<std::tuple<std::string, Json, std::string>>{
-           {"position", 6, "expected at most 5"}, {"position", -1, "expected 0 to"}, {"position", "x", "expected int, got \"x\""},
-           {"epoch", nullptr, "expected int, got null"}, {"version", 2, "version: expected 2"}, {"kind", "iterable", "expected kind"},
-           {"ahead", {0}, "expected positions after"}, {"ahead", "x", "expected a list of int"}, {"finished", 1, "expected bool"}}) {
+  for (const auto& [key, damage, text] :
+       std::vector<std::tuple<std::string, Json, std::string>>{{"position", 6, "expected at most 5"},
+                                                               {"position", -1, "expected 0 to"},
+                                                               {"position", "x", "expected int, got \"x\""},
+                                                               {"epoch", nullptr, "expected int, got null"},
+                                                               {"version", 2, "version: expected 2"},
+                                                               {"kind", "iterable", "expected kind"},
+                                                               {"ahead", {0}, "expected positions after"},
+                                                               {"ahead", "x", "expected a list of int"},
+                                                               {"finished", 1, "expected bool"}}) {
     Json damaged = state;
     damaged[key] = damage;
     EXPECT_THAT(refusal(loader(10, shuffled), damaged), AllOf(testing::StartsWith("2 "), HasSubstr(text))) << key;
@@ -302,8 +312,9 @@ TEST(DataLoaderTest, StatesOfOtherDataOrOrdersAreRefused) {
 
 TEST(DataLoaderTest, LengthGroupingResumes) {
   const auto options = [] {
-    return DataLoaderOptions{.batch_size = 2, .sampler = std::make_shared<LengthGroupedSampler>(
-                                                  Indices{5, 3, 9, 1, 7, 2, 2}, LengthGroupedSamplerOptions{.batch_size = 2, .seed = 4})};
+    return DataLoaderOptions{.batch_size = 2,
+                             .sampler = std::make_shared<LengthGroupedSampler>(
+                                 Indices{5, 3, 9, 1, 7, 2, 2}, LengthGroupedSamplerOptions{.batch_size = 2, .seed = 4})};
   };
   DataLoader first(std::make_shared<Numbers>(7), options()), second(std::make_shared<Numbers>(7), options());
   first.start_epoch(3);
@@ -348,15 +359,20 @@ TEST(DataLoaderTest, ForeignErrorsBecomeUserErrorsAndKindsAreKept) {
       DataLoader loader(dataset, DataLoaderOptions{.num_workers = workers, .collate_fn = default_collate});
       return error_of([&] { drain(loader); });
     };
-    EXPECT_EQ(error_when([](std::int64_t) { throw std::out_of_range("no such row\nmore"); }), "2 error: [numbers] sample 0: no such row");
-    EXPECT_THAT(error_when([](std::int64_t) { at::full({2}, 1).view({3}); }), HasSubstr("2 error: [numbers] sample 0: shape '[3]' is invalid"));
-    EXPECT_THAT(error_when([](std::int64_t) { throw EnvironmentError("disk", "input/output error"); }), HasSubstr("3 error: [disk] input/output error (sample 0"));
-    EXPECT_THAT(error_when([](std::int64_t) { throw UserError("f.csv", "sample 0: bad"); }), HasSubstr("2 error: [f.csv] sample 0: bad"));
+    EXPECT_EQ(error_when([](std::int64_t) { throw std::out_of_range("no such row\nmore"); }),
+              "2 error: [numbers] sample 0: no such row");
+    EXPECT_THAT(error_when([](std::int64_t) { at::full({2}, 1).view({3}); }),
+                HasSubstr("2 error: [numbers] sample 0: shape '[3]' is invalid"));
+    EXPECT_THAT(error_when([](std::int64_t) { throw EnvironmentError("disk", "input/output error"); }),
+                HasSubstr("3 error: [disk] input/output error (sample 0"));
+    EXPECT_THAT(error_when([](std::int64_t) { throw UserError("f.csv", "sample 0: bad"); }),
+                HasSubstr("2 error: [f.csv] sample 0: bad"));
     EXPECT_THAT(error_when([](std::int64_t) { throw std::bad_alloc(); }), HasSubstr("not ours"));
     dataset->on_get = nullptr;
-    DataLoader loader(dataset, DataLoaderOptions{.batch_size = 4, .num_workers = workers, .collate_fn = [](const std::vector<Sample>&) -> Batch {
-                                                   throw std::runtime_error("odd");
-                                                 }});
+    DataLoader loader(
+        dataset, DataLoaderOptions{.batch_size = 4,
+                                   .num_workers = workers,
+                                   .collate_fn = [](const std::vector<Sample>&) -> Batch { throw std::runtime_error("odd"); }});
     EXPECT_EQ(error_of([&] { loader.next(); }), "2 error: [numbers] collate_fn on samples 0, 1, 2, 3: odd");
   }
 }
@@ -369,7 +385,8 @@ TEST(DataLoaderTest, WorkersComputeAloneAndWithoutGradients) {
     if (at::get_num_threads() != 1 || c10::GradMode::is_enabled()) ++wrong;
   };
   {
-    DataLoader loader(dataset, DataLoaderOptions{.num_workers = 2, .worker_init_fn = [&](std::int64_t worker) { named |= 1 << worker; }});
+    DataLoader loader(
+        dataset, DataLoaderOptions{.num_workers = 2, .worker_init_fn = [&](std::int64_t worker) { named |= 1 << worker; }});
     drain(loader);
   }
   EXPECT_EQ(wrong, 0);
@@ -383,8 +400,9 @@ TEST(DataLoaderTest, PersistentWorkersAreStartedOnce) {
   for (const bool persistent : {false, true}) {
     std::atomic<int> started = 0;
     {
-      DataLoader loader(std::make_shared<Numbers>(8),
-                        DataLoaderOptions{.num_workers = 2, .worker_init_fn = [&](std::int64_t) { ++started; }, .persistent_workers = persistent});
+      DataLoader loader(std::make_shared<Numbers>(8), DataLoaderOptions{.num_workers = 2,
+                                                                        .worker_init_fn = [&](std::int64_t) { ++started; },
+                                                                        .persistent_workers = persistent});
       for (int epoch = 0; epoch < 3; ++epoch) epoch_of(loader, epoch);
     }
     EXPECT_EQ(started, persistent ? 2 : 6);
@@ -403,7 +421,8 @@ TEST(DataLoaderTest, TimeoutNamesTheBatch) {
 TEST(DataLoaderTest, CanBeLeftAndDestroyedAtAnyTime) {
   for (const std::int64_t workers : {1, 4}) {
     for (int taken = 0; taken < 10; ++taken) {
-      DataLoader loader(std::make_shared<Numbers>(1000), DataLoaderOptions{.num_workers = workers, .persistent_workers = taken % 2 == 0});
+      DataLoader loader(std::make_shared<Numbers>(1000),
+                        DataLoaderOptions{.num_workers = workers, .persistent_workers = taken % 2 == 0});
       for (int i = 0; i < taken; ++i) loader.next();
       if (taken % 3 == 0) loader.start_epoch(5);
       DataLoader moved = std::move(loader);
@@ -445,12 +464,25 @@ TEST(DataLoaderTest, RefusesContradictions) {
 }
 
 TEST(DataLoaderTest, ReadsPyTorchsOptions) {
-  const DataLoaderOptions options = DataLoaderOptions::from_kwargs(
-      {{"batch_size", 16}, {"shuffle", true}, {"num_workers", 2}, {"collate_fn", "padding"}, {"pin_memory", true}, {"drop_last", true},
-       {"timeout", 30}, {"prefetch_factor", 4}, {"persistent_workers", true}, {"in_order", false}, {"generator", 7}, {"sampler", nullptr},
-       {"batch_sampler", nullptr}, {"worker_init_fn", nullptr}, {"multiprocessing_context", nullptr}, {"pin_memory_device", ""}});
+  const DataLoaderOptions options = DataLoaderOptions::from_kwargs({{"batch_size", 16},
+                                                                    {"shuffle", true},
+                                                                    {"num_workers", 2},
+                                                                    {"collate_fn", "padding"},
+                                                                    {"pin_memory", true},
+                                                                    {"drop_last", true},
+                                                                    {"timeout", 30},
+                                                                    {"prefetch_factor", 4},
+                                                                    {"persistent_workers", true},
+                                                                    {"in_order", false},
+                                                                    {"generator", 7},
+                                                                    {"sampler", nullptr},
+                                                                    {"batch_sampler", nullptr},
+                                                                    {"worker_init_fn", nullptr},
+                                                                    {"multiprocessing_context", nullptr},
+                                                                    {"pin_memory_device", ""}});
   EXPECT_EQ(options.batch_size, 16);
-  EXPECT_TRUE(options.shuffle && options.pin_memory && options.drop_last && options.persistent_workers && options.collate_fn != nullptr);
+  EXPECT_TRUE(options.shuffle && options.pin_memory && options.drop_last && options.persistent_workers &&
+              options.collate_fn != nullptr);
   EXPECT_EQ(options.num_workers, 2);
   EXPECT_EQ(options.timeout, 30);
   EXPECT_EQ(options.prefetch_factor, 4);

@@ -12,7 +12,8 @@ std::int64_t Dataset::size() const {
 }
 
 Sample Dataset::get(std::int64_t index) {
-  throw UserError(name(), cat("cannot be indexed (asked for sample ", index, "): it is an iterable dataset"), "iterate over it with next()");
+  throw UserError(name(), cat("cannot be indexed (asked for sample ", index, "): it is an iterable dataset"),
+                  "iterate over it with next()");
 }
 
 Batch Dataset::get_batch(std::span<const std::int64_t> indices) {

@@ -52,7 +52,10 @@ class Dataset {
   virtual std::string name() const { return "dataset"; }
   virtual std::string fingerprint() const { return name(); }
   // Length of sample `index` for length grouping, without loading it where possible; nullopt when unknown.
-  virtual std::optional<std::int64_t> sample_length(std::int64_t index) const { (void)index; return std::nullopt; }
+  virtual std::optional<std::int64_t> sample_length(std::int64_t index) const {
+    (void)index;
+    return std::nullopt;
+  }
   // Class names by label, when the dataset knows them; empty otherwise.
   virtual std::vector<std::string> class_names() const { return {}; }
 

@@ -19,7 +19,8 @@ class FunctionDataset : public MapDataset {
   }
   std::optional<std::int64_t> length() const override { return size_; }
   Sample get(std::int64_t index) override {
-    if (index < 0 || index >= size_) throw UserError(name_, cat("sample ", index, " is out of range: expected an index in [0, ", size_, ")"));
+    if (index < 0 || index >= size_)
+      throw UserError(name_, cat("sample ", index, " is out of range: expected an index in [0, ", size_, ")"));
     return make_(index);
   }
   std::string name() const override { return name_; }
@@ -50,7 +51,8 @@ class GeneratorDataset : public IterableDataset {
     return sample;
   }
   void shard(std::int64_t rank, std::int64_t world_size) override {
-    if (world_size < 1 || rank < 0 || rank >= world_size) throw UserError(name_, cat("expected 0 <= rank < world size, got rank ", rank, " of ", world_size));
+    if (world_size < 1 || rank < 0 || rank >= world_size)
+      throw UserError(name_, cat("expected 0 <= rank < world size, got rank ", rank, " of ", world_size));
     rank_ = rank;
     world_size_ = world_size;
   }

@@ -38,7 +38,8 @@ std::vector<std::int64_t> length_grouped_indices(const std::vector<std::int64_t>
 
 LengthGroupedSampler::LengthGroupedSampler(std::vector<std::int64_t> lengths, LengthGroupedSamplerOptions options)
     : lengths_(std::move(lengths)), options_(options) {
-  if (options_.batch_size < 1) throw UserError("group_by_length", cat("batch_size: expected 1 or more, got ", options_.batch_size));
+  if (options_.batch_size < 1)
+    throw UserError("group_by_length", cat("batch_size: expected 1 or more, got ", options_.batch_size));
 }
 
 void LengthGroupedSampler::start_epoch(std::int64_t epoch) {
@@ -59,8 +60,9 @@ void LengthGroupedSampler::load_state_dict(const Json& state) {
   for (const auto& [name, value] : here.items()) {
     const auto saved = state.find(name);
     if (saved != state.end() && *saved == value) continue;
-    throw UserError("group_by_length", cat(name, ": expected ", saved == state.end() ? std::string("nothing") : saved->dump(),
-                                           " as in the saved state, got ", value.dump()),
+    throw UserError("group_by_length",
+                    cat(name, ": expected ", saved == state.end() ? std::string("nothing") : saved->dump(),
+                        " as in the saved state, got ", value.dump()),
                     "the order depends on lengths, seed, batch size and gradient accumulation: resume with the saved run's");
   }
 }
@@ -76,8 +78,9 @@ std::vector<std::int64_t> sample_lengths(Dataset& dataset, const std::string& fi
     const Sample sample = dataset.get(i);
     const Tensor* tensor = sample.find(field);
     if (tensor == nullptr || tensor->dim() == 0) {
-      throw UserError("group_by_length", cat("sample ", i, " of ", dataset.name(), ": expected a field '", field, "' with a length, got [",
-                                             join(sample.names(), ", "), "]"),
+      throw UserError("group_by_length",
+                      cat("sample ", i, " of ", dataset.name(), ": expected a field '", field, "' with a length, got [",
+                          join(sample.names(), ", "), "]"),
                       "set length_column_name, or use another train_sampling_strategy");
     }
     length = tensor->size(0);

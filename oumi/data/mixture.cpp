@@ -42,7 +42,8 @@ MixtureStrategy parse_mixture_strategy(const std::string& name, const std::strin
   const std::string lower = to_lower(name);
   if (lower == "first_exhausted") return MixtureStrategy::kFirstExhausted;
   if (lower == "all_exhausted") return MixtureStrategy::kAllExhausted;
-  throw UserError(key, "expected first_exhausted or all_exhausted, got '" + name + "'", suggestion(name, {"first_exhausted", "all_exhausted"}));
+  throw UserError(key, "expected first_exhausted or all_exhausted, got '" + name + "'",
+                  suggestion(name, {"first_exhausted", "all_exhausted"}));
 }
 
 void check_probabilities(std::span<const double> probabilities, MixtureStrategy strategy, const std::string& key) {

@@ -9,15 +9,16 @@
 namespace oumi {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::error_of;
 using testing::golden;
+using ::testing::HasSubstr;
 using Order = std::vector<std::int64_t>;
 
 TEST(NumpyGenerator, PermutationsEqualNumpys) {
   ASSERT_EQ(golden()["permutation"].size(), 25u);
   for (const Json& entry : golden()["permutation"]) {
-    EXPECT_EQ(NumpyGenerator(entry["seed"].get<std::uint64_t>()).permutation(entry["n"]), entry["order"].get<Order>()) << entry.dump();
+    EXPECT_EQ(NumpyGenerator(entry["seed"].get<std::uint64_t>()).permutation(entry["n"]), entry["order"].get<Order>())
+        << entry.dump();
   }
 }
 
@@ -56,18 +57,21 @@ TEST(SampleRng, DependsOnEachPartOfItsKey) {
 
 TEST(Mixture, SampleCountAndShuffleEqualOumis) {
   for (const Json& entry : golden()["sampling"]) {
-    const SamplingOptions options{.shuffle = entry["shuffle"], .seed = entry["seed"],
+    const SamplingOptions options{.shuffle = entry["shuffle"],
+                                  .seed = entry["seed"],
                                   .sample_count = entry["count"].is_null() ? -1 : entry["count"].get<std::int64_t>()};
     EXPECT_EQ(sample_indices(entry["size"], options, "k"), entry["order"].get<Order>()) << entry.dump();
   }
-  EXPECT_THAT(error_of([] { sample_indices(0, {.sample_count = 3}, "data.x"); }), HasSubstr("[data.x] expected samples to draw 3 from, got an empty dataset"));
+  EXPECT_THAT(error_of([] { sample_indices(0, {.sample_count = 3}, "data.x"); }),
+              HasSubstr("[data.x] expected samples to draw 3 from, got an empty dataset"));
 }
 
 TEST(Mixture, InterleavingEqualsDatasets) {
   std::map<std::string, std::size_t> sizes;
   for (const Json& entry : golden()["interleave"]) {
     const auto strategy = parse_mixture_strategy(entry["strategy"], "k");
-    const auto order = interleave_indices(entry["sizes"].get<Order>(), entry["probabilities"].get<std::vector<double>>(), entry["seed"], strategy, "k");
+    const auto order = interleave_indices(entry["sizes"].get<Order>(), entry["probabilities"].get<std::vector<double>>(),
+                                          entry["seed"], strategy, "k");
     EXPECT_EQ(order, entry["order"].get<Order>()) << entry.dump();
     if (entry["seed"] == 1 && entry["sizes"] == Json({5, 50, 5})) sizes[entry["strategy"]] = order.size();
   }

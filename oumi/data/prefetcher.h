@@ -40,7 +40,8 @@ class Prefetcher {
   };
 
   // Throws std::system_error when a thread cannot be had.
-  explicit Prefetcher(PrefetcherOptions options) : options_(std::move(options)), ring_(options_.in_order ? options_.capacity : 0) {
+  explicit Prefetcher(PrefetcherOptions options)
+      : options_(std::move(options)), ring_(options_.in_order ? options_.capacity : 0) {
     try {
       for (std::int64_t i = 0; i < options_.num_workers; ++i) threads_.emplace_back([this, i] { work(i); });
     } catch (...) {
@@ -189,13 +190,13 @@ class Prefetcher {
   bool running_ = false, shutting_down_ = false;
   Task task_;
   std::vector<std::int64_t> skip_;
-  std::int64_t next_task_ = 0;    // the next position to take up
-  std::int64_t next_item_ = 0;    // in order: the next position to give out
+  std::int64_t next_task_ = 0;  // the next position to take up
+  std::int64_t next_item_ = 0;  // in order: the next position to give out
   std::int64_t end_ = 0;
-  std::int64_t active_ = 0;       // tasks in progress
-  std::int64_t outstanding_ = 0;  // taken up and not given out
-  std::vector<std::optional<Item>> ring_;                // in order: position p waits at p % capacity
-  std::deque<std::pair<std::int64_t, Item>> ready_;      // not in order: as they were finished
+  std::int64_t active_ = 0;                          // tasks in progress
+  std::int64_t outstanding_ = 0;                     // taken up and not given out
+  std::vector<std::optional<Item>> ring_;            // in order: position p waits at p % capacity
+  std::deque<std::pair<std::int64_t, Item>> ready_;  // not in order: as they were finished
   std::exception_ptr error_, start_error_;
   std::int64_t error_position_ = 0;
   std::vector<std::jthread> threads_;

@@ -132,8 +132,7 @@ TEST(PrefetcherTest, AFailingThreadStartIsAnError) {
   };
   Pool pool(options);
   pool.start(0, 1000000, uneven);
-  EXPECT_THROW(
-      while (pool.next().kind == Kind::kItem) {}, std::runtime_error);
+  EXPECT_THROW(while (pool.next().kind == Kind::kItem){}, std::runtime_error);
 }
 
 TEST(PrefetcherTest, TimesOutOnALateItemAndGoesOn) {

@@ -48,7 +48,9 @@ constexpr Uint128 kMultiplier = (static_cast<Uint128>(2549297995355413924ULL) <<
 
 NumpyGenerator::NumpyGenerator(std::uint64_t seed) {
   const auto words = seed_sequence(seed);
-  const auto word64 = [&words](int i) { return static_cast<Uint128>(words[2 * i] | (static_cast<std::uint64_t>(words[2 * i + 1]) << 32)); };
+  const auto word64 = [&words](int i) {
+    return static_cast<Uint128>(words[2 * i] | (static_cast<std::uint64_t>(words[2 * i + 1]) << 32));
+  };
   increment_ = (((word64(2) << 64) | word64(3)) << 1) | 1;
   state_ = increment_;  // one step from zero
   state_ += (word64(0) << 64) | word64(1);

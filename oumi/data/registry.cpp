@@ -13,8 +13,18 @@ namespace {
 
 // Datasets of conversations and documents that recipes name.
 constexpr std::array kTextDatasets = {
-    "text_sft", "text_sft_jsonl", "PromptResponseDataset", "HuggingFaceDataset", "yahma/alpaca-cleaned", "tatsu-lab/alpaca",
-    "HuggingFaceFW/fineweb-edu", "mlabonne/orpo-dpo-mix-40k", "HuggingFaceH4/Multilingual-Thinking", "debug_sft", "debug_pretraining", "debug_dpo",
+    "text_sft",
+    "text_sft_jsonl",
+    "PromptResponseDataset",
+    "HuggingFaceDataset",
+    "yahma/alpaca-cleaned",
+    "tatsu-lab/alpaca",
+    "HuggingFaceFW/fineweb-edu",
+    "mlabonne/orpo-dpo-mix-40k",
+    "HuggingFaceH4/Multilingual-Thinking",
+    "debug_sft",
+    "debug_pretraining",
+    "debug_dpo",
 };
 
 Registry<DatasetFactory>& registry() {
@@ -48,7 +58,8 @@ void refuse_text(const DatasetRequest& request) {
 }  // namespace
 
 const std::filesystem::path& DatasetRequest::require_path() const {
-  if (!path) throw UserError(key + ".dataset_path", "is required for dataset '" + name + "'", "set it to the file or folder to read");
+  if (!path)
+    throw UserError(key + ".dataset_path", "is required for dataset '" + name + "'", "set it to the file or folder to read");
   if (!std::filesystem::exists(*path)) throw UserError(key + ".dataset_path", "no such file or folder: " + path->string());
   return *path;
 }
@@ -61,7 +72,8 @@ DatasetPtr make_dataset(const DatasetRequest& request) {
   if (registry().find(request.name) == nullptr) refuse_text(request);
   const DatasetFactory& factory = registry().at(request.name, request.key + ".dataset_name");
   DatasetPtr dataset = factory(request);
-  if (dataset == nullptr) throw UserError(request.key + ".dataset_name", "the factory of '" + request.name + "' returned nothing");
+  if (dataset == nullptr)
+    throw UserError(request.key + ".dataset_name", "the factory of '" + request.name + "' returned nothing");
   request.kwargs.check_all_read();
   return dataset;
 }

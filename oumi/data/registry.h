@@ -16,11 +16,11 @@ struct DatasetRequest {
   std::string name;                           // as the user wrote it
   std::optional<std::filesystem::path> path;  // dataset_path
   std::optional<std::string> subset;
-  std::string split = "train";                // one split's bare name: slices are cut out of what the factory returns
-  Kwargs kwargs;                              // dataset_kwargs; keys that the factory does not read are errors
-  std::uint64_t seed = 0;                     // of everything random inside, shuffles and transforms
-  bool stream = false;                        // wants an iterable dataset; a map-style one is wrapped by the caller
-  std::string key = "dataset";                // dotted config key of this dataset, for errors
+  std::string split = "train";  // one split's bare name: slices are cut out of what the factory returns
+  Kwargs kwargs;                // dataset_kwargs; keys that the factory does not read are errors
+  std::uint64_t seed = 0;       // of everything random inside, shuffles and transforms
+  bool stream = false;          // wants an iterable dataset; a map-style one is wrapped by the caller
+  std::string key = "dataset";  // dotted config key of this dataset, for errors
 
   // dataset_path. Throws UserError when it was not given or is not there.
   const std::filesystem::path& require_path() const;

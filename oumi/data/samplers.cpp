@@ -43,7 +43,8 @@ at::Tensor from_hex(const std::string& text) {
   const auto digit = [&](char c) -> std::uint8_t {
     if (c >= '0' && c <= '9') return static_cast<std::uint8_t>(c - '0');
     if (c >= 'a' && c <= 'f') return static_cast<std::uint8_t>(c - 'a' + 10);
-    throw UserError("sampler", "state of the generator: expected hexadecimal digits", "the checkpoint's loader state is damaged");
+    throw UserError("sampler", "state of the generator: expected hexadecimal digits",
+                    "the checkpoint's loader state is damaged");
   };
   at::Tensor bytes = at::empty({static_cast<std::int64_t>(text.size() / 2)}, at::kByte);
   std::uint8_t* data = bytes.mutable_data_ptr<std::uint8_t>();
@@ -76,7 +77,8 @@ void GeneratorSampler::start_epoch(std::int64_t epoch) {
     order_ = draw(*generator_);
   } else {
     // PyTorch draws one signed 64-bit integer from the global generator and seeds a new one with it.
-    const auto seed = next_seed_ ? *next_seed_ : static_cast<std::uint64_t>(at::empty({}, at::kLong).random_().item<std::int64_t>());
+    const auto seed =
+        next_seed_ ? *next_seed_ : static_cast<std::uint64_t>(at::empty({}, at::kLong).random_().item<std::int64_t>());
     at::Generator generator = make_generator(seed);
     epoch_state_ = Json{{"seed", seed}};
     order_ = draw(generator);
@@ -115,7 +117,8 @@ RandomSampler::RandomSampler(std::int64_t n, RandomSamplerOptions options)
   if (options.num_samples && num_samples_ < 1) {
     throw UserError("RandomSampler", cat("num_samples: expected 1 or more, got ", num_samples_));
   }
-  if (n_ == 0 && num_samples_ > 0) throw UserError("RandomSampler", cat("cannot draw ", num_samples_, " samples from an empty dataset"));
+  if (n_ == 0 && num_samples_ > 0)
+    throw UserError("RandomSampler", cat("cannot draw ", num_samples_, " samples from an empty dataset"));
 }
 
 std::vector<std::int64_t> RandomSampler::draw(at::Generator& generator) const {
@@ -124,7 +127,8 @@ std::vector<std::int64_t> RandomSampler::draw(at::Generator& generator) const {
   order.reserve(static_cast<std::size_t>(num_samples_));
   if (replacement_) {
     constexpr std::int64_t kChunk = 32;  // PyTorch draws in chunks of 32
-    while (size() - static_cast<std::int64_t>(order.size()) >= kChunk) append(order, at::randint(n_, {kChunk}, generator, at::kLong), kChunk);
+    while (size() - static_cast<std::int64_t>(order.size()) >= kChunk)
+      append(order, at::randint(n_, {kChunk}, generator, at::kLong), kChunk);
     const std::int64_t rest = num_samples_ % kChunk;
     append(order, at::randint(n_, {rest}, generator, at::kLong), rest);
   } else {

@@ -58,12 +58,14 @@ TEST(SamplersTest, ShardedBatchesEqualAccelerates) {
       BatchSamplerPtr batches = std::make_shared<BatchSampler>(
           sampler, BatchSamplerOptions{.batch_size = c[1].get<std::int64_t>(), .drop_last = c[3].get<bool>()});
       if (world > 1) {
-        batches = std::make_shared<BatchSamplerShard>(
-            batches, BatchSamplerShardOptions{
-                         .num_processes = world, .process_index = rank, .split_batches = c[5].get<bool>(), .even_batches = c[4].get<bool>()});
+        batches = std::make_shared<BatchSamplerShard>(batches, BatchSamplerShardOptions{.num_processes = world,
+                                                                                        .process_index = rank,
+                                                                                        .split_batches = c[5].get<bool>(),
+                                                                                        .even_batches = c[4].get<bool>()});
       }
       batches->start_epoch(c[6].get<std::int64_t>());
-      ASSERT_EQ(batches_of(*batches), c[8][static_cast<std::size_t>(rank)].get<Batches>()) << "rank " << rank << " of " << c.dump();
+      ASSERT_EQ(batches_of(*batches), c[8][static_cast<std::size_t>(rank)].get<Batches>())
+          << "rank " << rank << " of " << c.dump();
     }
   }
 }
@@ -72,7 +74,9 @@ class VaryingBatches : public BatchSampler {
  public:
   explicit VaryingBatches(Batches batches) : batches_(std::move(batches)) {}
   std::int64_t size() const override { return static_cast<std::int64_t>(batches_.size()); }
-  void read(std::int64_t position, Indices& indices) const override { indices = batches_.at(static_cast<std::size_t>(position)); }
+  void read(std::int64_t position, Indices& indices) const override {
+    indices = batches_.at(static_cast<std::size_t>(position));
+  }
   std::optional<std::int64_t> batch_size() const override { return std::nullopt; }
 
  private:
@@ -85,7 +89,8 @@ TEST(SamplersTest, ShardedBatchesOfVaryingSizeEqualAccelerates) {
       const BatchSamplerShard shard(
           std::make_shared<VaryingBatches>(c[0].get<Batches>()),
           {.num_processes = c[1].get<std::int64_t>(), .process_index = rank, .even_batches = c[2].get<bool>()});
-      EXPECT_EQ(batches_of(shard), c[3][static_cast<std::size_t>(rank)].get<Batches>()) << "rank " << rank << " of " << c.dump();
+      EXPECT_EQ(batches_of(shard), c[3][static_cast<std::size_t>(rank)].get<Batches>())
+          << "rank " << rank << " of " << c.dump();
     }
   }
 }
@@ -110,7 +115,8 @@ std::unique_ptr<Sampler> make_sampler(const std::string& kind, const Json& a, st
   if (kind == "subset") return std::make_unique<SubsetRandomSampler>(a[0].get<Indices>(), generator);
   return std::make_unique<WeightedRandomSampler>(
       a[0].get<std::vector<double>>(),
-      WeightedRandomSamplerOptions{.num_samples = a[1].get<std::int64_t>(), .replacement = a[2].get<bool>(), .generator = generator});
+      WeightedRandomSamplerOptions{
+          .num_samples = a[1].get<std::int64_t>(), .replacement = a[2].get<bool>(), .generator = generator});
 }
 
 std::uint64_t seed_of(const std::string& kind, const Json& a) {
@@ -148,7 +154,8 @@ TEST(SamplersTest, StateBringsBackAnEpochAndTheOnesAfterIt) {
 
 TEST(SamplersTest, DamagedGeneratorStateIsAnError) {
   RandomSampler sampler(5, {.generator = make_generator(0)});
-  EXPECT_THAT(error_of([&] { sampler.load_state_dict({{"generator", "00ff"}}); }), testing::HasSubstr("expected 5056 bytes, got 2"));
+  EXPECT_THAT(error_of([&] { sampler.load_state_dict({{"generator", "00ff"}}); }),
+              testing::HasSubstr("expected 5056 bytes, got 2"));
   EXPECT_THAT(error_of([&] { sampler.load_state_dict({{"generator", "zz"}}); }), testing::HasSubstr("hexadecimal"));
 }
 
@@ -170,10 +177,13 @@ TEST(SamplersTest, ImpossibleRequestsAreErrors) {
   EXPECT_THAT(error_of([] { RandomSampler(5, {.num_samples = 0}); }), HasSubstr("num_samples: expected 1 or more, got 0"));
   EXPECT_THAT(error_of([] { RandomSampler(0, {.num_samples = 3}); }), HasSubstr("empty dataset"));
   EXPECT_THAT(error_of([] { SequentialSampler(-1); }), HasSubstr("expected 0 or more, got -1"));
-  EXPECT_THAT(error_of([] { WeightedRandomSampler({1, -0.5}, {.num_samples = 1}); }), HasSubstr("weights[1]: expected a finite number"));
+  EXPECT_THAT(error_of([] { WeightedRandomSampler({1, -0.5}, {.num_samples = 1}); }),
+              HasSubstr("weights[1]: expected a finite number"));
   EXPECT_THAT(error_of([] { WeightedRandomSampler({0, 0}, {.num_samples = 1}); }), HasSubstr("at least one above 0"));
-  EXPECT_THAT(error_of([] { WeightedRandomSampler({1, 0, 2}, {.num_samples = 3, .replacement = false}); }), HasSubstr("expected at most 2"));
-  EXPECT_THAT(error_of([] { DistributedSampler(5, {.num_replicas = 2, .rank = 2}); }), HasSubstr("rank: expected 0 to 1, got 2"));
+  EXPECT_THAT(error_of([] { WeightedRandomSampler({1, 0, 2}, {.num_samples = 3, .replacement = false}); }),
+              HasSubstr("expected at most 2"));
+  EXPECT_THAT(error_of([] { DistributedSampler(5, {.num_replicas = 2, .rank = 2}); }),
+              HasSubstr("rank: expected 0 to 1, got 2"));
   const auto sequential = std::make_shared<SequentialSampler>(5);
   EXPECT_THAT(error_of([&] { BatchSampler(sequential, {.batch_size = 0}); }), HasSubstr("expected 1 or more, got 0"));
   EXPECT_THAT(error_of([&] {
@@ -187,7 +197,8 @@ TEST(LengthGroupingTest, OrderEqualsTransformers) {
   for (const Json& c : golden().at("length_grouped")) {
     at::Generator generator = make_generator(c[3].get<std::uint64_t>());
     const auto mult = c[2].is_null() ? std::nullopt : std::optional(c[2].get<std::int64_t>());
-    EXPECT_EQ(length_grouped_indices(c[0].get<Indices>(), c[1].get<std::int64_t>(), generator, mult), c[4].get<Indices>()) << c.dump();
+    EXPECT_EQ(length_grouped_indices(c[0].get<Indices>(), c[1].get<std::int64_t>(), generator, mult), c[4].get<Indices>())
+        << c.dump();
   }
 }
 

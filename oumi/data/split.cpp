@@ -56,7 +56,8 @@ IndexRange resolve_slice(const SplitSlice& slice, std::int64_t size) {
   const auto absolute = [&](const std::optional<std::int64_t>& bound, std::int64_t fallback) {
     if (!bound) return fallback;
     std::int64_t value = *bound;
-    if (slice.percent) value = static_cast<std::int64_t>(std::nearbyint(static_cast<double>(value) * static_cast<double>(size) / 100.0));
+    if (slice.percent)
+      value = static_cast<std::int64_t>(std::nearbyint(static_cast<double>(value) * static_cast<double>(size) / 100.0));
     if (value < 0) value = std::max<std::int64_t>(size + value, 0);
     return std::min(value, size);
   };

@@ -39,7 +39,8 @@ void Stream::load_state_dict(const Json& state) {
     seek(state.at("position"));
     taken_ = state.at("taken").get<std::int64_t>();
     const auto world_size = state.at("world_size").get<std::int64_t>();
-    if (world_size < 1 || taken_ < 0) throw UserError(name(), "state: expected world_size >= 1 and taken >= 0, got " + state.dump());
+    if (world_size < 1 || taken_ < 0)
+      throw UserError(name(), "state: expected world_size >= 1 and taken >= 0, got " + state.dump());
     // To the end of the round that was begun: the same place whichever rank wrote the state.
     for (; taken_ % world_size != 0; ++taken_) {
       if (!skip()) break;

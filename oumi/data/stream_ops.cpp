@@ -90,7 +90,8 @@ class StreamView : public Stream {
 class ShuffleStream : public StreamView {
  public:
   ShuffleStream(StreamPtr inner, ShuffleBufferOptions options) : StreamView(std::move(inner)), options_(options) {
-    if (options_.buffer_size < 1) throw UserError(inner_->name(), cat("shuffle_buffer_size: expected at least 1, got ", options_.buffer_size));
+    if (options_.buffer_size < 1)
+      throw UserError(inner_->name(), cat("shuffle_buffer_size: expected at least 1, got ", options_.buffer_size));
     run_start_ = inner_->position();
   }
   std::optional<Sample> produce() override {
@@ -107,7 +108,8 @@ class ShuffleStream : public StreamView {
     restart(position.at("start"), position.at("run").get<std::int64_t>());
     const auto at = position.at("at").get<std::size_t>();
     if (at == 0) return;
-    if (!fill(Advance::kNo) || at > buffer_.size()) throw UserError(name(), "state: the data has fewer samples than when it was saved");
+    if (!fill(Advance::kNo) || at > buffer_.size())
+      throw UserError(name(), "state: the data has fewer samples than when it was saved");
     at_ = at;
   }
 
@@ -295,7 +297,10 @@ class ConcatStream : public JoinedStream {
 class InterleaveStream : public JoinedStream {
  public:
   InterleaveStream(std::vector<StreamPtr> parts, InterleaveOptions options)
-      : JoinedStream(std::move(parts)), options_(std::move(options)), cumulative_(cumulative_probabilities(options_.probabilities)), rng_(options_.seed) {
+      : JoinedStream(std::move(parts)),
+        options_(std::move(options)),
+        cumulative_(cumulative_probabilities(options_.probabilities)),
+        rng_(options_.seed) {
     restart();
   }
   std::optional<Sample> produce() override {
@@ -322,13 +327,15 @@ class InterleaveStream : public JoinedStream {
   }
   Json position() const override {
     Json sources = Json::array();
-    for (const Source& source : sources_) sources.push_back(Json{{"position", source.position}, {"exhausted", source.exhausted}});
+    for (const Source& source : sources_)
+      sources.push_back(Json{{"position", source.position}, {"exhausted", source.exhausted}});
     return Json{{"draws", draws_}, {"sources", std::move(sources)}};
   }
   void seek(const Json& position) override {
     restart();
     const Json& sources = position.at("sources");
-    if (sources.size() != parts_.size()) throw UserError(name(), cat("state: expected ", parts_.size(), " datasets, got ", sources.size()));
+    if (sources.size() != parts_.size())
+      throw UserError(name(), cat("state: expected ", parts_.size(), " datasets, got ", sources.size()));
     for (std::size_t i = 0; i < parts_.size(); ++i) {
       sources_[i].position = sources[i].at("position");
       sources_[i].exhausted = sources[i].at("exhausted").get<bool>();
@@ -340,7 +347,7 @@ class InterleaveStream : public JoinedStream {
 
  private:
   struct Source {
-    Json position;                 // of the sample to be read next, `ahead` not counted
+    Json position;  // of the sample to be read next, `ahead` not counted
     std::optional<Sample> ahead;
     bool exhausted = false;
   };
@@ -376,9 +383,13 @@ StreamPtr as_stream(DatasetPtr dataset) {
   return std::make_shared<IterableStream>(std::move(dataset));
 }
 
-StreamPtr shuffle_stream(StreamPtr stream, ShuffleBufferOptions options) { return std::make_shared<ShuffleStream>(std::move(stream), options); }
+StreamPtr shuffle_stream(StreamPtr stream, ShuffleBufferOptions options) {
+  return std::make_shared<ShuffleStream>(std::move(stream), options);
+}
 
-StreamPtr repeat_stream(StreamPtr stream, std::int64_t count) { return std::make_shared<RepeatStream>(std::move(stream), count); }
+StreamPtr repeat_stream(StreamPtr stream, std::int64_t count) {
+  return std::make_shared<RepeatStream>(std::move(stream), count);
+}
 
 StreamPtr slice_stream(StreamPtr stream, IndexRange range) { return std::make_shared<SliceStream>(std::move(stream), range); }
 

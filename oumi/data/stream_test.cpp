@@ -16,9 +16,9 @@ namespace oumi {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::error_of;
 using testing::golden;
+using ::testing::HasSubstr;
 using Ids = std::vector<std::int64_t>;
 
 Sample numbered(std::int64_t i) { return {{"x", at::scalar_tensor(i, at::TensorOptions(c10::kLong))}}; }
@@ -30,7 +30,9 @@ StreamPtr count_from(std::int64_t begin, std::int64_t size) {
 // A stream without a state or length of its own.
 StreamPtr generated(std::int64_t begin, std::int64_t size) {
   return as_stream(std::make_shared<GeneratorDataset>([begin, size](std::int64_t) {
-    return [i = begin, end = begin + size]() mutable -> std::optional<Sample> { return i < end ? std::optional(numbered(i++)) : std::nullopt; };
+    return [i = begin, end = begin + size]() mutable -> std::optional<Sample> {
+      return i < end ? std::optional(numbered(i++)) : std::nullopt;
+    };
   }));
 }
 
@@ -55,7 +57,12 @@ std::vector<std::pair<const char*, Make>> all_streams() {
       {"concat", [] { return concat_streams({count_from(0, 3), generated(3, 4), count_from(7, 5)}); }},
       {"first_exhausted", [=] { return mix(MixtureStrategy::kFirstExhausted); }},
       {"all_exhausted", [=] { return mix(MixtureStrategy::kAllExhausted); }},
-      {"all of it", [=] { return repeat_stream(shuffle_stream(concat_streams({mix(MixtureStrategy::kAllExhausted), count_from(90, 4)}), {.buffer_size = 7, .seed = 1}), 150); }},
+      {"all of it",
+       [=] {
+         return repeat_stream(shuffle_stream(concat_streams({mix(MixtureStrategy::kAllExhausted), count_from(90, 4)}),
+                                             {.buffer_size = 7, .seed = 1}),
+                              150);
+       }},
   };
 }
 
@@ -73,7 +80,8 @@ TEST(Stream, ResumesExactlyFromEveryPositionWithASmallState) {
       EXPECT_LT(state.dump().size(), 1500u);
       const StreamPtr resumed = make();
       resumed->load_state_dict(state);
-      EXPECT_EQ(drain(*resumed), Ids(expected.begin() + static_cast<std::ptrdiff_t>(taken), expected.end())) << name << " after " << taken;
+      EXPECT_EQ(drain(*resumed), Ids(expected.begin() + static_cast<std::ptrdiff_t>(taken), expected.end()))
+          << name << " after " << taken;
     }
   }
 }
@@ -86,7 +94,8 @@ TEST(Stream, ShardsPartitionTheStreamAndStatesOfRanksAreInterchangeable) {
         const StreamPtr stream = make();
         stream->shard(rank, world_size);
         Ids wanted;
-        for (std::size_t i = static_cast<std::size_t>(rank); i < expected.size(); i += static_cast<std::size_t>(world_size)) wanted.push_back(expected[i]);
+        for (std::size_t i = static_cast<std::size_t>(rank); i < expected.size(); i += static_cast<std::size_t>(world_size))
+          wanted.push_back(expected[i]);
         EXPECT_EQ(drain(*stream), wanted) << name;
       }
     }
@@ -134,7 +143,8 @@ TEST(Stream, InterleavingEqualsDatasets) {
       parts.push_back(begin % 2 == 0 ? count_from(begin, size) : generated(begin, size));
       begin += size;
     }
-    const auto mixed = interleave_streams(parts, {entry["probabilities"].get<std::vector<double>>(), entry["seed"], parse_mixture_strategy(entry["strategy"], "k")});
+    const auto mixed = interleave_streams(parts, {entry["probabilities"].get<std::vector<double>>(), entry["seed"],
+                                                  parse_mixture_strategy(entry["strategy"], "k")});
     EXPECT_EQ(drain(*mixed), entry["stream"].get<Ids>()) << entry.dump();
     ++compared;
   }
@@ -149,7 +159,9 @@ TEST(Stream, RefusesMistakes) {
 }
 
 TEST(Views, SubsetAndConcatAgreeBetweenGetAndGetBatch) {
-  const auto tensors = [](std::int64_t begin, std::int64_t end) { return std::make_shared<TensorDataset>(TensorDict{{"x", at::arange(begin, end)}}); };
+  const auto tensors = [](std::int64_t begin, std::int64_t end) {
+    return std::make_shared<TensorDataset>(TensorDict{{"x", at::arange(begin, end)}});
+  };
   const auto joined = std::make_shared<ConcatDataset>(std::vector<DatasetPtr>{tensors(0, 4), tensors(4, 4), tensors(4, 10)});
   SubsetDataset subset(std::make_shared<SubsetDataset>(joined, Ids{9, 8, 7, 0, 1, 4}), {5, 0, 3, 3});
   const Ids order = {0, 1, 2, 3};

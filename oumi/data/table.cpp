@@ -16,9 +16,7 @@ Tensor allocate(c10::IntArrayRef sizes, c10::ScalarType dtype) { return at::deta
 
 }  // namespace
 
-std::int64_t Column::rows() const {
-  return is_ragged() ? static_cast<std::int64_t>(offsets.size()) - 1 : values.size(0);
-}
+std::int64_t Column::rows() const { return is_ragged() ? static_cast<std::int64_t>(offsets.size()) - 1 : values.size(0); }
 
 Table::Table(std::vector<Column> columns, std::string origin) : origin_(std::move(origin)) {
   for (Column& column : columns) {
@@ -96,8 +94,9 @@ Tensor Table::gather(std::size_t position, std::span<const std::int64_t> indices
     const std::int64_t expected = indices.empty() ? 0 : length(indices.front());
     for (const std::int64_t index : indices) {
       if (length(index) != expected) {
-        throw UserError(origin_, cat("column '", slot.column.name, "': rows of one batch differ in length: expected ", expected,
-                                     " as in sample ", indices.front(), ", got ", length(index), " in sample ", index),
+        throw UserError(origin_,
+                        cat("column '", slot.column.name, "': rows of one batch differ in length: expected ", expected,
+                            " as in sample ", indices.front(), ", got ", length(index), " in sample ", index),
                         "use a padding collator");
       }
     }

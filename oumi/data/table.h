@@ -67,7 +67,7 @@ class Table {
   struct Slot {
     Column column;
     const std::byte* data = nullptr;
-    std::int64_t row_bytes = 0;             // dense: of a row; ragged: of one element along the first dimension
+    std::int64_t row_bytes = 0;                   // dense: of a row; ragged: of one element along the first dimension
     c10::SmallVector<std::int64_t, 5> row_sizes;  // without the leading dimension
   };
   [[noreturn]] void throw_out_of_range(std::int64_t index) const;

@@ -26,7 +26,8 @@ TensorDataset::TensorDataset(Table table, TensorDatasetOptions options)
   if (options_.transforms.empty()) return;
   transformed_ = table_.find(options_.transform_field);
   if (transformed_ == table_.size()) {
-    throw UserError(options_.name, "transforms want a field '" + options_.transform_field + "': got [" + join(names_, ", ") + "]",
+    throw UserError(options_.name,
+                    "transforms want a field '" + options_.transform_field + "': got [" + join(names_, ", ") + "]",
                     "set transform_field to one of them");
   }
   is_random_ = options_.transforms.is_random();
@@ -97,7 +98,8 @@ Batch TensorDataset::get_batch(std::span<const std::int64_t> indices) {
 
 std::string TensorDataset::fingerprint() const {
   const std::string source = options_.fingerprint.empty() ? table_.content_hash() : options_.fingerprint;
-  const std::string parts = cat(source, "|", table_.rows(), "|", options_.transform_field, "|", options_.transforms.description());
+  const std::string parts =
+      cat(source, "|", table_.rows(), "|", options_.transform_field, "|", options_.transforms.description());
   return hash_bytes(parts.data(), parts.size());
 }
 
@@ -117,8 +119,10 @@ std::string find_image_field(const Table& table, const std::string& origin) {
   std::string found;
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (table.row_sizes(i).size() != 3) continue;
-    if (!found.empty()) found = "?";
-    else found = table.column(i).name;
+    if (!found.empty())
+      found = "?";
+    else
+      found = table.column(i).name;
   }
   if (found.empty() || found == "?") {
     throw UserError(origin, "cannot tell which field the transforms are for: got [" + join(table.names(), ", ") + "]",

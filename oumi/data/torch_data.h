@@ -22,21 +22,24 @@ struct TorchFieldNames {
 template <class TorchDataset>
 class FromTorchData : public MapDataset {
  public:
-  explicit FromTorchData(TorchDataset dataset, TorchFieldNames names = {}) : dataset_(std::move(dataset)), names_(std::move(names)) {
+  explicit FromTorchData(TorchDataset dataset, TorchFieldNames names = {})
+      : dataset_(std::move(dataset)), names_(std::move(names)) {
     const auto size = dataset_.size();
     if (!size) throw UserError("torch::data", "expected a dataset with a size, got a stateless stream");
     size_ = static_cast<std::int64_t>(*size);
   }
   std::optional<std::int64_t> length() const override { return size_; }
   Sample get(std::int64_t index) override {
-    if (index < 0 || index >= size_) throw UserError(name(), cat("sample ", index, " is out of range: expected an index in [0, ", size_, ")"));
+    if (index < 0 || index >= size_)
+      throw UserError(name(), cat("sample ", index, " is out of range: expected an index in [0, ", size_, ")"));
     auto example = dataset_.get(static_cast<std::size_t>(index));
     Sample sample;
     if constexpr (std::is_convertible_v<decltype(example), Tensor>) {
       sample.set(names_.data, std::move(example));
     } else {
       sample.set(names_.data, std::move(example.data));
-      if constexpr (std::is_convertible_v<decltype(example.target), Tensor>) sample.set(names_.target, std::move(example.target));
+      if constexpr (std::is_convertible_v<decltype(example.target), Tensor>)
+        sample.set(names_.target, std::move(example.target));
     }
     return sample;
   }
@@ -56,7 +59,8 @@ DatasetPtr from_torch_data(TorchDataset dataset, TorchFieldNames names = {}) {
 // One of our map-style datasets as torch::data's: torch::data::make_data_loader(ToTorchData(dataset).map(Stack<>()), ...).
 class ToTorchData : public torch::data::datasets::Dataset<ToTorchData> {
  public:
-  explicit ToTorchData(DatasetPtr dataset, TorchFieldNames names = {}) : dataset_(std::move(dataset)), names_(std::move(names)) {
+  explicit ToTorchData(DatasetPtr dataset, TorchFieldNames names = {})
+      : dataset_(std::move(dataset)), names_(std::move(names)) {
     if (!dataset_->is_map_style()) throw UserError(dataset_->name(), "expected a map-style dataset, got an iterable one");
   }
   torch::data::Example<> get(std::size_t index) override {

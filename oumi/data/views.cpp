@@ -14,7 +14,8 @@ namespace oumi {
 namespace {
 
 void require_map_style(const Dataset& dataset) {
-  if (!dataset.is_map_style()) throw UserError(dataset.name(), "expected a map-style dataset, got an iterable one", "set stream: false");
+  if (!dataset.is_map_style())
+    throw UserError(dataset.name(), "expected a map-style dataset, got an iterable one", "set stream: false");
 }
 
 [[noreturn]] void throw_out_of_range(const Dataset& dataset, std::int64_t index, std::int64_t size) {
@@ -23,7 +24,8 @@ void require_map_style(const Dataset& dataset) {
 
 }  // namespace
 
-SubsetDataset::SubsetDataset(DatasetPtr dataset, std::vector<std::int64_t> indices) : dataset_(std::move(dataset)), indices_(std::move(indices)) {
+SubsetDataset::SubsetDataset(DatasetPtr dataset, std::vector<std::int64_t> indices)
+    : dataset_(std::move(dataset)), indices_(std::move(indices)) {
   require_map_style(*dataset_);
   const std::int64_t size = dataset_->size();
   for (const std::int64_t index : indices_) {
@@ -36,7 +38,8 @@ SubsetDataset::SubsetDataset(DatasetPtr dataset, std::vector<std::int64_t> indic
 }
 
 std::int64_t SubsetDataset::translate(std::int64_t index) const {
-  if (static_cast<std::uint64_t>(index) >= indices_.size()) throw_out_of_range(*this, index, static_cast<std::int64_t>(indices_.size()));
+  if (static_cast<std::uint64_t>(index) >= indices_.size())
+    throw_out_of_range(*this, index, static_cast<std::int64_t>(indices_.size()));
   return indices_[index];
 }
 
@@ -60,7 +63,9 @@ std::string SubsetDataset::fingerprint() const {
   return hash_bytes(parts.data(), parts.size());
 }
 
-std::optional<std::int64_t> SubsetDataset::sample_length(std::int64_t index) const { return dataset_->sample_length(translate(index)); }
+std::optional<std::int64_t> SubsetDataset::sample_length(std::int64_t index) const {
+  return dataset_->sample_length(translate(index));
+}
 
 ConcatDataset::ConcatDataset(std::vector<DatasetPtr> datasets) : datasets_(std::move(datasets)) {
   if (datasets_.empty()) throw UserError("dataset", "expected at least one dataset to put in a row, got none");
@@ -108,12 +113,15 @@ Batch ConcatDataset::get_batch(std::span<const std::int64_t> indices) {
       for (const Batch& part : parts) {
         const Tensor* piece = part.size() == parts.front().size() ? part.find(name) : nullptr;
         if (piece == nullptr) {
-          throw UserError(this->name(), "datasets of one batch have different fields: expected [" + join(parts.front().names(), ", ") +
-                                            "], got [" + join(part.names(), ", ") + "]", "rename or drop columns so that they agree");
+          throw UserError(this->name(),
+                          "datasets of one batch have different fields: expected [" + join(parts.front().names(), ", ") +
+                              "], got [" + join(part.names(), ", ") + "]",
+                          "rename or drop columns so that they agree");
         }
         if (piece->sizes().slice(1) != first.sizes().slice(1) || piece->scalar_type() != first.scalar_type()) {
-          throw UserError(this->name() + "." + name, oumi::cat("datasets of one batch differ: expected ", first.sizes().slice(1), " ", first.scalar_type(),
-                                                              ", got ", piece->sizes().slice(1), " ", piece->scalar_type()));
+          throw UserError(this->name() + "." + name,
+                          oumi::cat("datasets of one batch differ: expected ", first.sizes().slice(1), " ", first.scalar_type(),
+                                    ", got ", piece->sizes().slice(1), " ", piece->scalar_type()));
         }
         pieces.push_back(*piece);
       }

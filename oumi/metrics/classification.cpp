@@ -20,7 +20,8 @@ void ClassificationMetric::update(const Outputs& outputs, const Batch& batch) {
     if (num_classes <= kMaxClasses) counts_.assign(static_cast<std::size_t>(num_classes * num_classes), 0);
   }
   if (num_classes != num_classes_) {
-    throw UserError("metrics", cat("the number of classes changed between batches: expected ", num_classes_, ", got ", num_classes));
+    throw UserError("metrics",
+                    cat("the number of classes changed between batches: expected ", num_classes_, ", got ", num_classes));
   }
   const Tensor labels = found->cpu().to(at::kLong).contiguous();
   const Tensor predictions = logits.argmax(-1).cpu().contiguous();

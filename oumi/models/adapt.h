@@ -15,9 +15,9 @@
 namespace oumi {
 
 struct AdaptOptions {
-  std::vector<std::string> inputs;   // the batch's fields that become forward's arguments, in order
-  std::string labels = "labels";     // the field that the criterion takes
-  Criterion criterion = {};          // default: mean cross entropy
+  std::vector<std::string> inputs;  // the batch's fields that become forward's arguments, in order
+  std::string labels = "labels";    // the field that the criterion takes
+  Criterion criterion = {};         // default: mean cross entropy
 };
 
 namespace detail {
@@ -50,9 +50,11 @@ class AdaptedModule : public Model {
 
   AdaptedModule(std::shared_ptr<M> module, AdaptOptions options) : module_(std::move(module)), options_(std::move(options)) {
     if (options_.inputs.size() != Traits::kArity) {
-      throw UserError("adapt", cat("forward takes ", Traits::kArity, " tensors: expected as many input names, got ", options_.inputs.size()));
+      throw UserError("adapt", cat("forward takes ", Traits::kArity, " tensors: expected as many input names, got ",
+                                   options_.inputs.size()));
     }
-    for (const auto& item : module_->named_parameters(false)) register_parameter(item.key(), item.value(), item.value().requires_grad());
+    for (const auto& item : module_->named_parameters(false))
+      register_parameter(item.key(), item.value(), item.value().requires_grad());
     for (const auto& item : module_->named_buffers(false)) register_buffer(item.key(), item.value());
     for (const auto& item : module_->named_children()) register_module(item.key(), item.value());
   }

@@ -12,9 +12,9 @@ namespace oumi {
 
 c10::ScalarType parse_dtype(const std::string& text) {
   static const std::map<std::string, c10::ScalarType> kNames = {
-      {"auto", at::kFloat},   {"f32", at::kFloat},     {"float32", at::kFloat},     {"float", at::kFloat},  {"f64", at::kDouble},
-      {"float64", at::kDouble}, {"double", at::kDouble}, {"bf16", at::kBFloat16}, {"bfloat16", at::kBFloat16}, {"f16", at::kHalf},
-      {"float16", at::kHalf}, {"half", at::kHalf}};
+      {"auto", at::kFloat},        {"f32", at::kFloat},      {"float32", at::kFloat}, {"float", at::kFloat},
+      {"f64", at::kDouble},        {"float64", at::kDouble}, {"double", at::kDouble}, {"bf16", at::kBFloat16},
+      {"bfloat16", at::kBFloat16}, {"f16", at::kHalf},       {"float16", at::kHalf},  {"half", at::kHalf}};
   const auto found = kNames.find(to_lower(text));
   if (found != kNames.end()) return found->second;
   std::vector<std::string> names;
@@ -27,7 +27,9 @@ ModelPtr build_model(const ModelParams& params) {
   ModelPtr model;
   if (model_registry().find(params.model_name) != nullptr && !is_folder) {
     if (params.load_pretrained_weights) {
-      throw UserError("model.model_name", "cannot load pretrained weights for '" + params.model_name + "': expected the folder of a saved model, got a registered name",
+      throw UserError("model.model_name",
+                      "cannot load pretrained weights for '" + params.model_name +
+                          "': expected the folder of a saved model, got a registered name",
                       "set model.load_pretrained_weights: false to train it from scratch, or give the folder");
     }
     model = create_model(params.model_name, Kwargs(params.model_kwargs, "model.model_kwargs"));

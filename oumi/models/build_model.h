@@ -12,7 +12,8 @@ namespace oumi {
 // naming the dotted key.
 ModelPtr build_model(const ModelParams& params);
 
-// "float32", "fp32", "bfloat16", ... (any of Oumi's spellings); "auto" = float32. Throws UserError naming model.torch_dtype_str.
+// "float32", "fp32", "bfloat16", ... (any of Oumi's spellings); "auto" = float32. Throws UserError naming
+// model.torch_dtype_str.
 c10::ScalarType parse_dtype(const std::string& text);
 
 }  // namespace oumi

@@ -11,9 +11,10 @@ const Tensor& first_of(const Batch& batch, std::initializer_list<const char*> na
     if (const Tensor* found = batch.find(name)) return *found;
   }
   const std::vector<std::string> wanted(names.begin(), names.end());
-  throw UserError(call_path::current_path(),
-                  "the batch lacks its input: expected '" + join(wanted, "' or '") + "', got [" + join(batch.names(), ", ") + "]",
-                  "name the dataset's field so, e.g. with dataset_kwargs.rename, or adapt forward");
+  throw UserError(
+      call_path::current_path(),
+      "the batch lacks its input: expected '" + join(wanted, "' or '") + "', got [" + join(batch.names(), ", ") + "]",
+      "name the dataset's field so, e.g. with dataset_kwargs.rename, or adapt forward");
 }
 
 std::int64_t positive(const Kwargs& kwargs, const char* name, std::int64_t fallback) {

@@ -60,7 +60,8 @@ TEST(Models, SimpleModelEqualsPyTorch) { expect_as_pytorch("simplemodel", "simpl
 
 TEST(Models, CnnClassifierEqualsPyTorch) {
   expect_as_pytorch("CnnClassifier", "cnn_classifier",
-                    {{"image_width", 4}, {"image_height", 4}, {"in_channels", 2}, {"output_dim", 3}, {"kernel_size", 1}}, "images");
+                    {{"image_width", 4}, {"image_height", 4}, {"in_channels", 2}, {"output_dim", 3}, {"kernel_size", 1}},
+                    "images");
 }
 
 TEST(Models, MlpEncoderEqualsPyTorch) {
@@ -74,7 +75,8 @@ TEST(Models, MisspelledKwargNamesTheNearest) {
 }
 
 TEST(Models, WrongKwargTypeSaysWhatCame) {
-  EXPECT_THAT(error_of([] { create_model("SimpleModel", Kwargs(Json{{"num_classes", "ten"}}, "model.model_kwargs")); }), HasSubstr("expected int, got str"));
+  EXPECT_THAT(error_of([] { create_model("SimpleModel", Kwargs(Json{{"num_classes", "ten"}}, "model.model_kwargs")); }),
+              HasSubstr("expected int, got str"));
 }
 
 TEST(Models, UnknownModelNamesTheNearest) {
@@ -83,9 +85,11 @@ TEST(Models, UnknownModelNamesTheNearest) {
 
 TEST(Models, ShapeErrorNamesThePath) {
   auto model = make_model<SimpleModel>();
-  EXPECT_THAT(error_of([&] { (*model)(Batch{{"images", at::zeros({2, 1, 32, 32})}}); }), HasSubstr("[SimpleModel.fc1] expected [*, 320]"));
+  EXPECT_THAT(error_of([&] { (*model)(Batch{{"images", at::zeros({2, 1, 32, 32})}}); }),
+              HasSubstr("[SimpleModel.fc1] expected [*, 320]"));
   EXPECT_THAT(error_of([&] { (*model)(Batch{{"images", at::zeros({2, 3, 28, 28})}}); }), HasSubstr("[SimpleModel.conv1]"));
-  EXPECT_THAT(error_of([&] { (*model)(Batch{{"pixels", at::zeros({2, 1, 28, 28})}}); }), HasSubstr("expected 'model_inputs' or 'images', got [pixels]"));
+  EXPECT_THAT(error_of([&] { (*model)(Batch{{"pixels", at::zeros({2, 1, 28, 28})}}); }),
+              HasSubstr("expected 'model_inputs' or 'images', got [pixels]"));
 }
 
 TEST(Models, SavedFolderComesBackEqual) {
@@ -95,10 +99,12 @@ TEST(Models, SavedFolderComesBackEqual) {
   const Json config = read_json_file(folder.path() / "config.json");
   EXPECT_EQ(config["model_type"], "SimpleModel");
   EXPECT_EQ(config["init_kwargs"], Json({{"num_classes", 7}}));
-  for (const ModelPtr& loaded : {load_pretrained(folder.path()), ModelPtr(from_pretrained<SimpleModel>(folder.path())), build_model({.model_name = folder.path().string()})}) {
+  for (const ModelPtr& loaded : {load_pretrained(folder.path()), ModelPtr(from_pretrained<SimpleModel>(folder.path())),
+                                 build_model({.model_name = folder.path().string()})}) {
     for (const auto& [name, tensor] : state_dict(*model)) EXPECT_TRUE(at::equal(tensor, state_dict(*loaded).at(name))) << name;
   }
-  EXPECT_THAT(error_of([&] { from_pretrained<SimpleModel>(folder.path(), {.override_kwargs = {{"num_classes", 8}}}); }), HasSubstr("expected shape [8, 320], got [7, 320]"));
+  EXPECT_THAT(error_of([&] { from_pretrained<SimpleModel>(folder.path(), {.override_kwargs = {{"num_classes", 8}}}); }),
+              HasSubstr("expected shape [8, 320], got [7, 320]"));
 }
 
 TEST(Models, RegisteredNameWithPretrainedWeightsIsRefused) {
@@ -110,7 +116,8 @@ TEST(Models, StateDictErrorsListNames) {
   StateDict state = state_dict(*model);
   state.erase("fc1.bias");
   state.set("fc2.bias", at::zeros({1}));
-  EXPECT_THAT(error_of([&] { load_state_dict(*model, state, true, "x"); }), HasSubstr("missing: fc1.bias; unexpected: fc2.bias"));
+  EXPECT_THAT(error_of([&] { load_state_dict(*model, state, true, "x"); }),
+              HasSubstr("missing: fc1.bias; unexpected: fc2.bias"));
   const LoadReport report = load_state_dict(*model, state, false, "x");
   EXPECT_THAT(report.missing, ElementsAre("fc1.bias"));
 }
@@ -125,7 +132,8 @@ TEST(Adapt, PlainTorchModuleWithTupleOutputs) {
   auto net = std::make_shared<PlainNet>();
   auto model = adapt(net, {.inputs = {"left", "right"}});
   EXPECT_THAT(state_dict(*model).names(), ElementsAre("fc.weight", "fc.bias"));
-  const Outputs outputs = (*model)({{"left", at::ones({2, 4})}, {"right", at::zeros({2, 4})}, {"labels", at::zeros({2}, at::kLong)}});
+  const Outputs outputs =
+      (*model)({{"left", at::ones({2, 4})}, {"right", at::zeros({2, 4})}, {"labels", at::zeros({2}, at::kLong)}});
   EXPECT_THAT(outputs.names(), ElementsAre("outputs", "output_1", "loss"));
   outputs.loss().backward();
   EXPECT_TRUE(net->fc->weight.grad().defined());
@@ -136,7 +144,8 @@ TEST(Adapt, PlainTorchModuleWithTupleOutputs) {
 
 // A structured config that derives from the dict type.
 struct TinyKwargs : Kwargs {
-  TinyKwargs(const Kwargs& kwargs) : Kwargs(kwargs), width(get<std::int64_t>("width", 2)), scale(get<double>("scale", 1.0)) {  // NOLINT
+  TinyKwargs(const Kwargs& kwargs)
+      : Kwargs(kwargs), width(get<std::int64_t>("width", 2)), scale(get<double>("scale", 1.0)) {  // NOLINT
     check_all_read();
   }
   std::int64_t width;

@@ -22,9 +22,11 @@ PretrainedConfig read_pretrained_config(const fs::path& directory, const std::st
   if (!fs::exists(path)) return result;
   const Json config = read_json_file(path);
   if (!config.is_object()) throw UserError(path.string(), "expected a JSON object, got " + json_type_name(config));
-  if (const auto type = config.find("model_type"); type != config.end() && type->is_string()) result.model_type = type->get<std::string>();
+  if (const auto type = config.find("model_type"); type != config.end() && type->is_string())
+    result.model_type = type->get<std::string>();
   if (const auto kwargs = config.find("init_kwargs"); kwargs != config.end()) {
-    if (!kwargs->is_object()) throw UserError(path.string(), "key 'init_kwargs': expected dict, got " + json_type_name(*kwargs));
+    if (!kwargs->is_object())
+      throw UserError(path.string(), "key 'init_kwargs': expected dict, got " + json_type_name(*kwargs));
     result.init_kwargs = *kwargs;
   }
   return result;
@@ -33,7 +35,8 @@ PretrainedConfig read_pretrained_config(const fs::path& directory, const std::st
 StateDict load_weights(const fs::path& directory, const std::string& weights_filename) {
   const auto load = [](const fs::path& file) {
     const std::string extension = file.extension().string();
-    return extension == ".pt" || extension == ".pth" || extension == ".bin" ? load_torch_state_dict(file) : load_safetensors(file);
+    return extension == ".pt" || extension == ".pth" || extension == ".bin" ? load_torch_state_dict(file)
+                                                                            : load_safetensors(file);
   };
   if (fs::is_regular_file(directory)) return load(directory);
   if (fs::exists(directory / weights_filename)) return load(directory / weights_filename);
@@ -41,7 +44,8 @@ StateDict load_weights(const fs::path& directory, const std::string& weights_fil
   for (const char* name : {"pytorch_model.bin", "model.pt", "model.pth"}) {
     if (fs::exists(directory / name)) return load(directory / name);
   }
-  throw UserError(directory.string(), "no weights found: expected " + weights_filename + ", its shards, pytorch_model.bin or model.pt",
+  throw UserError(directory.string(),
+                  "no weights found: expected " + weights_filename + ", its shards, pytorch_model.bin or model.pt",
                   fs::exists(directory) ? "is this a model folder?" : "the folder does not exist; check the path");
 }
 
@@ -57,7 +61,8 @@ Kwargs merged_kwargs(const fs::path& directory, const PretrainedOptions& options
   const PretrainedConfig config = read_pretrained_config(directory, options.config_filename);
   if (!config.model_type.empty() && to_lower(config.model_type) != to_lower(expected_type)) {
     throw UserError((directory / options.config_filename).string(),
-                    "model type mismatch: expected '" + expected_type + "', got '" + config.model_type + "'", "load it as the class that saved it");
+                    "model type mismatch: expected '" + expected_type + "', got '" + config.model_type + "'",
+                    "load it as the class that saved it");
   }
   Json kwargs = config.init_kwargs;
   for (const auto& [name, value] : options.override_kwargs.values().items()) kwargs[name] = value;
@@ -73,8 +78,9 @@ void load_into(Model& model, const fs::path& directory, const PretrainedOptions&
 ModelPtr load_pretrained(const fs::path& directory, const PretrainedOptions& options) {
   const PretrainedConfig config = read_pretrained_config(directory, options.config_filename);
   if (config.model_type.empty()) {
-    throw UserError((directory / options.config_filename).string(), "no model_type found: expected the folder of a saved model",
-                    "save it with save_pretrained, or name the model in model.model_name and its weights in model.load_pretrained_weights");
+    throw UserError(
+        (directory / options.config_filename).string(), "no model_type found: expected the folder of a saved model",
+        "save it with save_pretrained, or name the model in model.model_name and its weights in model.load_pretrained_weights");
   }
   ModelPtr model = create_model(config.model_type, detail::merged_kwargs(directory, options, config.model_type),
                                 (directory / options.config_filename).string() + ":model_type");

@@ -11,10 +11,10 @@
 namespace oumi {
 
 struct PretrainedOptions {
-  bool strict = true;                                   // missing and unexpected tensors are errors
-  std::string weights_filename = "model.safetensors";   // as Oumi's save_pretrained
+  bool strict = true;                                  // missing and unexpected tensors are errors
+  std::string weights_filename = "model.safetensors";  // as Oumi's save_pretrained
   std::string config_filename = "config.json";
-  Kwargs override_kwargs = {};                          // wins over the saved init_kwargs
+  Kwargs override_kwargs = {};  // wins over the saved init_kwargs
 };
 
 // What config.json says. `model_type` is empty when there is no config.json.
@@ -22,7 +22,8 @@ struct PretrainedConfig {
   std::string model_type;
   Json init_kwargs = Json::object();
 };
-PretrainedConfig read_pretrained_config(const std::filesystem::path& directory, const std::string& config_filename = "config.json");
+PretrainedConfig read_pretrained_config(const std::filesystem::path& directory,
+                                        const std::string& config_filename = "config.json");
 
 // The weights in `directory`: `weights_filename`, else its sharded form, else pytorch_model.bin / model.pt; or, when
 // `directory` is a file, that file. Throws UserError when there are none.
@@ -39,7 +40,8 @@ template <class T>
 std::shared_ptr<T> from_pretrained(const std::filesystem::path& directory, const PretrainedOptions& options = {});
 
 namespace detail {
-Kwargs merged_kwargs(const std::filesystem::path& directory, const PretrainedOptions& options, const std::string& expected_type);
+Kwargs merged_kwargs(const std::filesystem::path& directory, const PretrainedOptions& options,
+                     const std::string& expected_type);
 void load_into(Model& model, const std::filesystem::path& directory, const PretrainedOptions& options);
 }  // namespace detail
 

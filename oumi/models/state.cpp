@@ -41,8 +41,9 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, bo
     if (source == nullptr) {
       report.missing.push_back(name);
     } else if (source->sizes() != target.sizes()) {
-      throw UserError(origin, cat("tensor '", name, "' does not fit the model: expected shape ", target.sizes(), ", got ", source->sizes()),
-                      "build the model with the arguments that it was saved with (model.model_kwargs)");
+      throw UserError(
+          origin, cat("tensor '", name, "' does not fit the model: expected shape ", target.sizes(), ", got ", source->sizes()),
+          "build the model with the arguments that it was saved with (model.model_kwargs)");
     } else {
       copies.emplace_back(target, *source);
     }
@@ -54,7 +55,8 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, bo
     std::vector<std::string> parts;
     if (!report.missing.empty()) parts.push_back("missing: " + list_some(report.missing));
     if (!report.unexpected.empty()) parts.push_back("unexpected: " + list_some(report.unexpected));
-    throw UserError(origin, "its tensors are not the model's: " + join(parts, "; "), "is this the right model class for these weights?");
+    throw UserError(origin, "its tensors are not the model's: " + join(parts, "; "),
+                    "is this the right model class for these weights?");
   }
   const c10::AutoGradMode no_grad(false);
   for (auto& [target, source] : copies) target.copy_(source);

@@ -79,7 +79,8 @@ Tensor EmbeddingImpl::forward(const Tensor& ids) {
   if (ids.device().is_cpu() && ids.numel() > 0) {
     const std::int64_t lowest = ids.min().item<std::int64_t>(), highest = ids.max().item<std::int64_t>();
     if (lowest < 0 || highest >= num_embeddings_) {
-      throw UserError(call_path::current_path(), cat("expected ids in [0, ", num_embeddings_, "), got ", lowest < 0 ? lowest : highest),
+      throw UserError(call_path::current_path(),
+                      cat("expected ids in [0, ", num_embeddings_, "), got ", lowest < 0 ? lowest : highest),
                       "the tokenizer or data does not belong to a model of this vocabulary size");
     }
   }

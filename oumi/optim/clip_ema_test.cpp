@@ -96,13 +96,9 @@ TEST(Ema, StateIsRestoredStrictly) {
   average.load_state_dict({{"p", at::full({2}, 7.0)}});
   EXPECT_EQ(average.state_dict().at("p")[0].item<double>(), 7.0);
   EXPECT_THAT(user_error([&] { average.load_state_dict({}); }), HasSubstr("[moving average 'p'] expected a tensor, got none"));
-  EXPECT_THAT(user_error([&] {
-                average.load_state_dict({{"p", at::ones({3})}});
-              }),
+  EXPECT_THAT(user_error([&] { average.load_state_dict({{"p", at::ones({3})}}); }),
               HasSubstr("expected [2] Float, got [3] Float"));
-  EXPECT_THAT(user_error([&] {
-                average.load_state_dict({{"p", at::ones({2})}, {"q", at::ones({2})}});
-              }),
+  EXPECT_THAT(user_error([&] { average.load_state_dict({{"p", at::ones({2})}, {"q", at::ones({2})}}); }),
               HasSubstr("[moving average 'q']"));
   EXPECT_EQ(average.state_dict().at("p")[0].item<double>(), 7.0) << "a refused state changes nothing";
   EXPECT_THAT(user_error([&] { ExponentialMovingAverage({}, 1.0); }),

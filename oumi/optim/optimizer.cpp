@@ -195,7 +195,9 @@ Registry<OptimizerFactory>& registry() {
     for (const char* name : {"adamw_torch_fused", "adamw", "paged_adamw", "paged_adamw_32bit"}) {
       filled->add(name, adamw);
     }
-    filled->add("adam", [](const auto& options, const auto& groups) { return make_adam(options, groups, {.decoupled = false, .fused = true}); });
+    filled->add("adam", [](const auto& options, const auto& groups) {
+      return make_adam(options, groups, {.decoupled = false, .fused = true});
+    });
     filled->add("sgd", make_sgd);
     filled->add("adagrad", make_adagrad);
     filled->add("rmsprop", make_rmsprop);

@@ -136,21 +136,15 @@ TEST(OptimizerState, LoadingIsStrictAndChangesNothingWhenRefused) {
               HasSubstr("[optimizer state: p2.exp_avg] expected a tensor, got none"));
   EXPECT_THAT(refused([](auto& s) { s.tensors.set("p2.foo", at::ones({1})); }),
               HasSubstr("[optimizer state: p2.foo] expected no such tensor, got one"));
-  EXPECT_THAT(refused([](auto& s) {
-                s.tensors.set("p3.exp_avg", at::ones({4, 3}));
-              }),
+  EXPECT_THAT(refused([](auto& s) { s.tensors.set("p3.exp_avg", at::ones({4, 3})); }),
               HasSubstr("[optimizer state: p3.exp_avg] shape: expected [3, 4], got [4, 3]"));
-  EXPECT_THAT(refused([](auto& s) {
-                s.tensors.set("p3.exp_avg", at::ones({3, 4}, at::kDouble));
-              }),
+  EXPECT_THAT(refused([](auto& s) { s.tensors.set("p3.exp_avg", at::ones({3, 4}, at::kDouble)); }),
               HasSubstr("dtype: expected Float, got Double"));
   EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["p3"]["tensors"] = {"exp_avg"}; }),
               HasSubstr("[optimizer state: p3.exp_avg_sq]"));
   EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["p3"]["step"] = -1; }),
               HasSubstr("[optimizer state: p3] expected a step count"));
-  EXPECT_THAT(refused([](auto& s) {
-                s.scalars["state"]["q"] = {{"step", 1}, {"tensors", Json::array()}};
-              }),
+  EXPECT_THAT(refused([](auto& s) { s.scalars["state"]["q"] = {{"step", 1}, {"tensors", Json::array()}}; }),
               HasSubstr("[optimizer state: q]"));
   EXPECT_THAT(refused([](auto& s) { s.scalars["optimizer"] = "sgd"; }),
               HasSubstr("expected that of 'adamw', got that of \"sgd\""));

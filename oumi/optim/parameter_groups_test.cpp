@@ -123,9 +123,7 @@ TEST(FreezeLayers, ByModuleAndByParameter) {
 TEST(FreezeLayers, UnknownNamesAreRefusedBeforeAnythingIsFrozen) {
   Model model;
   EXPECT_THAT(
-      user_error([&] {
-        freeze_layers(model, {"block", "blokc.fc"});
-      }),
+      user_error([&] { freeze_layers(model, {"block", "blokc.fc"}); }),
       HasSubstr("[model.freeze_layers] expected the name of a module or parameter, got 'blokc.fc' (did you mean 'block.fc'?)"));
   EXPECT_THAT(user_error([&] { freeze_layers(model, {""}); }), HasSubstr("got ''"));
   for (const Tensor& parameter : model.parameters()) EXPECT_TRUE(parameter.requires_grad());

@@ -45,15 +45,20 @@ void load(const std::string& path) {
     if (plugin.path == absolute) return;
   }
   void* library = dlopen(absolute.c_str(), RTLD_NOW | RTLD_LOCAL);
-  if (library == nullptr) throw UserError(path, std::string("cannot be loaded: ") + dlerror(), "build the plug-in against this oumi and LibTorch");
+  if (library == nullptr)
+    throw UserError(path, std::string("cannot be loaded: ") + dlerror(), "build the plug-in against this oumi and LibTorch");
   auto* entry = reinterpret_cast<void (*)(PluginAbi*, bool)>(dlsym(library, "oumi_plugin"));
-  if (entry == nullptr) throw UserError(path, "is no oumi plug-in: expected a function oumi_plugin, found none", "add OUMI_PLUGIN { ... } to one source file");
+  if (entry == nullptr)
+    throw UserError(path, "is no oumi plug-in: expected a function oumi_plugin, found none",
+                    "add OUMI_PLUGIN { ... } to one source file");
   PluginAbi abi{};
   entry(&abi, /*register_all=*/false);
   const PluginAbi host = host_plugin_abi();
-  for (const auto& [what, theirs, ours] : {std::tuple("oumi", abi.oumi_version, host.oumi_version), std::tuple("LibTorch", abi.torch_version, host.torch_version),
-                                           std::tuple("compiler", abi.compiler, host.compiler)}) {
-    if (std::string(theirs) != ours) throw UserError(path, cat("was built against another ", what, ": expected ", ours, ", got ", theirs), "build it again");
+  for (const auto& [what, theirs, ours] :
+       {std::tuple("oumi", abi.oumi_version, host.oumi_version), std::tuple("LibTorch", abi.torch_version, host.torch_version),
+        std::tuple("compiler", abi.compiler, host.compiler)}) {
+    if (std::string(theirs) != ours)
+      throw UserError(path, cat("was built against another ", what, ": expected ", ours, ", got ", theirs), "build it again");
   }
   entry(&abi, /*register_all=*/true);
   loaded().push_back({absolute, hash_file(absolute)});

@@ -38,10 +38,10 @@ PluginAbi host_plugin_abi();
 }  // namespace oumi
 
 // Compiled into the plug-in, so the macros give its own versions.
-#define OUMI_PLUGIN                                                                                         \
-  static void oumi_plugin_register_all();                                                                   \
+#define OUMI_PLUGIN                                                                                               \
+  static void oumi_plugin_register_all();                                                                         \
   extern "C" __attribute__((visibility("default"))) void oumi_plugin(::oumi::PluginAbi* abi, bool register_all) { \
-    *abi = {::oumi::kVersion, TORCH_VERSION, __VERSION__};                                                   \
-    if (register_all) oumi_plugin_register_all();                                                           \
-  }                                                                                                         \
+    *abi = {::oumi::kVersion, TORCH_VERSION, __VERSION__};                                                        \
+    if (register_all) oumi_plugin_register_all();                                                                 \
+  }                                                                                                               \
   static void oumi_plugin_register_all()

@@ -43,7 +43,7 @@ AppendFile::AppendFile(std::filesystem::path path, Existing existing) : path_(st
                            error == EEXIST ? "" : "check the permissions and the space left, or choose another output_dir");
   }
   if (existing != Existing::kDropTornLine) return;
-  struct stat info {};
+  struct stat info{};
   if (::fstat(descriptor_, &info) != 0 || !S_ISREG(info.st_mode)) return;
   const off_t whole = end_of_last_line(descriptor_, info.st_size);
   // Failing to cut is harmless here: the next line would be glued to the torn one, so a newline parts them instead.

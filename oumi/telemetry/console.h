@@ -14,7 +14,7 @@ class Console {
     bool interactive = false;  // a terminal that understands \r and "erase to end of line"
     bool color = false;
     bool unicode = false;
-    int width = 0;             // columns; 0: ask the terminal each time, so that a resized window is respected
+    int width = 0;  // columns; 0: ask the terminal each time, so that a resized window is respected
   };
 
   Console(int descriptor, Style style) : descriptor_(descriptor), style_(style) {}

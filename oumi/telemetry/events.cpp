@@ -29,7 +29,9 @@ class LogFileSink final : public EventSink {
   void flush() override { flush_logging(); }
 
  private:
-  static void write(const char* kind, const LogRecord& record) { log_to_file(LogLevel::kInfo, cat(kind, " ", to_json_line(record))); }
+  static void write(const char* kind, const LogRecord& record) {
+    log_to_file(LogLevel::kInfo, cat(kind, " ", to_json_line(record)));
+  }
 };
 
 }  // namespace

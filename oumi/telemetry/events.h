@@ -16,12 +16,12 @@ namespace oumi {
 
 // Facts of the run that are fixed when it begins.
 struct RunInfo {
-  std::string run_name = {};                 // empty when the user gave none
+  std::string run_name = {};  // empty when the user gave none
   std::filesystem::path output_dir = {};
-  std::string config_yaml = {};              // canonical YAML of what runs; shown by TensorBoard
-  std::string model_summary = {};            // may be empty
-  std::int64_t start_step = 0;          // update steps already done: 0, or the step resumed from
-  std::int64_t total_steps = 0;         // update steps at the end of the run; 0 when unknown
+  std::string config_yaml = {};    // canonical YAML of what runs; shown by TensorBoard
+  std::string model_summary = {};  // may be empty
+  std::int64_t start_step = 0;     // update steps already done: 0, or the step resumed from
+  std::int64_t total_steps = 0;    // update steps at the end of the run; 0 when unknown
   std::int64_t rank = 0;
   std::int64_t world_size = 1;
 };
@@ -29,8 +29,8 @@ struct RunInfo {
 // One log line: training logs, evaluation results, the summary at the end. Values keep their order and are never rounded;
 // NaN and infinities are welcome.
 struct LogRecord {
-  std::int64_t step = 0;  // update steps done
-  double epoch = 0;       // fraction of passes over the training data
+  std::int64_t step = 0;                                    // update steps done
+  double epoch = 0;                                         // fraction of passes over the training data
   std::vector<std::pair<std::string, double>> values = {};  // names as in Hugging Face's logs: "loss", "eval_accuracy", ...
 
   // The value called `name`, or nullopt.
@@ -42,12 +42,12 @@ enum class Phase { kTrain, kEvaluate, kPredict };
 // How far a phase has come; cheap enough to send after every step.
 struct Progress {
   Phase phase = Phase::kTrain;
-  std::int64_t step = 0;        // update steps (training, counted from the run's very start) or batches (evaluation)
-  std::int64_t total = 0;       // 0 when unknown (a stream)
-  std::int64_t samples = 0;     // done in this phase by this process since it started; 0 when not counted
-  std::optional<double> loss = {};   // the latest known one
+  std::int64_t step = 0;            // update steps (training, counted from the run's very start) or batches (evaluation)
+  std::int64_t total = 0;           // 0 when unknown (a stream)
+  std::int64_t samples = 0;         // done in this phase by this process since it started; 0 when not counted
+  std::optional<double> loss = {};  // the latest known one
   double epoch = 0;
-  std::string_view name = {};   // of the evaluation set, where there are several
+  std::string_view name = {};  // of the evaluation set, where there are several
 };
 
 // Receives the events of a run in order, on one thread. A sink overrides what it cares about.
@@ -56,8 +56,8 @@ class EventSink {
   virtual ~EventSink() = default;
   virtual void on_run_begin(const RunInfo&) {}
   virtual void on_log(const LogRecord&) {}
-  virtual void on_eval(const LogRecord&) {}      // ends the progress of an evaluation
-  virtual void on_summary(const LogRecord&) {}   // once, after the last step: train_runtime, train_loss, ...
+  virtual void on_eval(const LogRecord&) {}     // ends the progress of an evaluation
+  virtual void on_summary(const LogRecord&) {}  // once, after the last step: train_runtime, train_loss, ...
   virtual void on_progress(const Progress&) {}
   // All values of one tensor, in float32; sent on request of the user only (training.log_histograms).
   virtual void on_histogram(std::string_view /*name*/, std::int64_t /*step*/, std::span<const float> /*values*/) {}
@@ -95,7 +95,7 @@ struct TelemetryOptions {
   std::optional<std::filesystem::path> tensorboard_dir = {};  // default: output_dir/tensorboard
   std::int64_t rank = 0;
   bool enable_tensorboard = true;
-  bool enable_progress_bar = true;   // off with training.disable_tqdm: log lines instead
+  bool enable_progress_bar = true;  // off with training.disable_tqdm: log lines instead
   bool metrics_on_all_ranks = false;
 };
 

@@ -19,8 +19,10 @@ std::string escape_html(std::string_view text) {
       case '"': result += "&quot;"; break;
       case '\'': result += "&#39;"; break;
       default:
-        if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' && c != '\r') || c == 0x7F) result += "\xEF\xBF\xBD";
-        else result += c;
+        if ((static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t' && c != '\r') || c == 0x7F)
+          result += "\xEF\xBF\xBD";
+        else
+          result += c;
     }
   }
   return result;

@@ -80,14 +80,15 @@ void init_logging(const LoggingOptions& options) {
     const std::filesystem::path path = *options.directory / cat("rank_", digits, ".log");
     try {
       // Appends: the log of a resumed run goes on in the same file.
-      logger = std::make_shared<spdlog::logger>("oumi", std::make_shared<spdlog::sinks::basic_file_sink_st>(path.string(), false));
+      logger =
+          std::make_shared<spdlog::logger>("oumi", std::make_shared<spdlog::sinks::basic_file_sink_st>(path.string(), false));
     } catch (const spdlog::spdlog_ex& error) {
       throw EnvironmentError(path.string(), cat("cannot be opened for writing: ", error.what()),
                              "check the permissions and the space left, or choose another output_dir");
     }
     logger->set_pattern(cat("%Y-%m-%d %H:%M:%S.%e [rank ", options.rank, "] [%l] %v"));
     logger->set_level(to_spdlog(options.level));
-    logger->flush_on(spdlog::level::debug);  // kill -9 loses no line
+    logger->flush_on(spdlog::level::debug);                // kill -9 loses no line
     logger->set_error_handler([](const std::string&) {});  // a full disk ends no run, and stderr is the console's
   }
   const std::lock_guard lock(log().mutex);

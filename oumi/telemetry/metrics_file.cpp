@@ -47,7 +47,8 @@ void cut_metrics_file(const fs::path& path, std::int64_t step) {
     if (end == std::string::npos) break;  // cut short
     const std::string_view line = std::string_view(text).substr(begin, end + 1 - begin);
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    const bool later = json.is_object() && json.contains("step") && json["step"].is_number() && json["step"].get<double>() > static_cast<double>(step);
+    const bool later = json.is_object() && json.contains("step") && json["step"].is_number() &&
+                       json["step"].get<double>() > static_cast<double>(step);
     if (!later) kept += line;
     begin = end + 1;
   }

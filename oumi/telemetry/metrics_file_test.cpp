@@ -51,7 +51,9 @@ TEST_F(MetricsFileTest, NumbersReadBackToTheSameBits) {
   for (int i = 0; i < 20000; ++i) {
     const double value = std::bit_cast<double>(random());
     if (!std::isfinite(value)) continue;
-    ASSERT_EQ(std::bit_cast<std::uint64_t>(std::strtod(json_number(value).c_str(), nullptr)), std::bit_cast<std::uint64_t>(value)) << json_number(value);
+    ASSERT_EQ(std::bit_cast<std::uint64_t>(std::strtod(json_number(value).c_str(), nullptr)),
+              std::bit_cast<std::uint64_t>(value))
+        << json_number(value);
   }
   EXPECT_EQ(json_number(0.1 + 0.2), "0.30000000000000004");
   EXPECT_EQ(json_number(std::numeric_limits<double>::denorm_min()), "5e-324");
@@ -127,7 +129,8 @@ TEST_F(MetricsFileTest, FullDiskDropsWholeLinesAndRecovers) {
   std::signal(SIGXFSZ, handler);
   EXPECT_EQ(text(), first);
   EXPECT_THAT(warnings, testing::HasSubstr("cannot be written: File too large; training goes on"));
-  EXPECT_EQ(warnings.find("cannot be written"), warnings.rfind("cannot be written")) << "one warning for a row of failures: " << warnings;
+  EXPECT_EQ(warnings.find("cannot be written"), warnings.rfind("cannot be written"))
+      << "one warning for a row of failures: " << warnings;
   file.on_log({4, 0, {}});
   EXPECT_EQ(text(), first + "{\"step\": 4, \"epoch\": 0}\n");
 }

@@ -16,10 +16,12 @@ constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 }  // namespace
 
 std::string encode_png(std::span<const std::uint8_t> pixels, std::int64_t width, std::int64_t height, std::int64_t channels) {
-  const bool fits = width > 0 && height > 0 && width <= 65535 && height <= 65535 && (channels == 1 || channels == 3 || channels == 4) &&
+  const bool fits = width > 0 && height > 0 && width <= 65535 && height <= 65535 &&
+                    (channels == 1 || channels == 3 || channels == 4) &&
                     pixels.size() == static_cast<std::size_t>(width * height * channels);
   if (!fits) {
-    throw InternalError(cat("image: expected width * height * channels pixels, got ", pixels.size(), " for ", width, " x ", height, " x ", channels));
+    throw InternalError(cat("image: expected width * height * channels pixels, got ", pixels.size(), " for ", width, " x ",
+                            height, " x ", channels));
   }
   png_image image{};
   image.version = PNG_IMAGE_VERSION;
@@ -28,7 +30,8 @@ std::string encode_png(std::span<const std::uint8_t> pixels, std::int64_t width,
   image.format = channels == 1 ? PNG_FORMAT_GRAY : channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_RGBA;
   std::string bytes(PNG_IMAGE_PNG_SIZE_MAX(image), '\0');
   png_alloc_size_t size = bytes.size();
-  if (png_image_write_to_memory(&image, bytes.data(), &size, /*convert_to_8_bit=*/0, pixels.data(), /*row_stride=*/0, nullptr) == 0) {
+  if (png_image_write_to_memory(&image, bytes.data(), &size, /*convert_to_8_bit=*/0, pixels.data(), /*row_stride=*/0,
+                                nullptr) == 0) {
     throw InternalError(cat("image cannot be encoded: ", image.message));
   }
   bytes.resize(size);
@@ -40,14 +43,17 @@ std::string encode_base64(std::string_view bytes) {
   text.reserve((bytes.size() + 2) / 3 * 4);
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
     std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; ++j) group = (group << 8) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
+    for (std::size_t j = 0; j < 3; ++j)
+      group = (group << 8) | (i + j < bytes.size() ? static_cast<unsigned char>(bytes[i + j]) : 0U);
     for (std::size_t j = 0; j < 4; ++j) text += i + j <= bytes.size() ? kAlphabet[(group >> (18 - 6 * j)) & 63] : '=';
   }
   return text;
 }
 
 std::string decode_base64(std::string_view text) {
-  const auto fail = [](const std::string& what) { throw UserError("sample_predictions.json", "image data: expected base64, got " + what); };
+  const auto fail = [](const std::string& what) {
+    throw UserError("sample_predictions.json", "image data: expected base64, got " + what);
+  };
   if (text.size() % 4 != 0) fail(cat(text.size(), " characters, which is not a multiple of 4"));
   std::string bytes;
   bytes.reserve(text.size() / 4 * 3);

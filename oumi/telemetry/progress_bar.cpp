@@ -34,8 +34,8 @@ class ProgressBar::Impl {
       latest_.name = {};
       if (!progress.loss.has_value()) latest_.loss = loss_;
     } else {
-      const std::string label = cat(progress.phase == Phase::kEvaluate ? "evaluate" : "predict", progress.name.empty() ? "" : " ",
-                                    printable(progress.name));
+      const std::string label = cat(progress.phase == Phase::kEvaluate ? "evaluate" : "predict",
+                                    progress.name.empty() ? "" : " ", printable(progress.name));
       if (!inner_ || label != inner_label_ || progress.step < inner_latest_.step) {
         train_.pause(now);
         inner_ = true;
@@ -98,7 +98,8 @@ class ProgressBar::Impl {
     state.loss = progress.loss;
     state.steps_per_second = rate.steps_per_second();
     if (state.steps_per_second.has_value() && progress.samples > 0 && rate.steps_done() > 0) {
-      state.samples_per_second = *state.steps_per_second * static_cast<double>(progress.samples) / static_cast<double>(rate.steps_done());
+      state.samples_per_second =
+          *state.steps_per_second * static_cast<double>(progress.samples) / static_cast<double>(rate.steps_done());
     }
     state.seconds_left = rate.seconds_left(progress.total);
     state.elapsed_seconds = rate.elapsed_seconds(options_.now());
@@ -110,13 +111,14 @@ class ProgressBar::Impl {
   void redraw() {
     if (!live_) return;
     drawn_at_ = options_.now();
-    console_.set_status(inner_ ? render_bar(state_of(inner_label_, inner_latest_, inner_rate_), console_.width() - 1, console_) : train_line());
+    console_.set_status(inner_ ? render_bar(state_of(inner_label_, inner_latest_, inner_rate_), console_.width() - 1, console_)
+                               : train_line());
   }
 
   Console& console_;
   ProgressBarOptions options_;
   RunInfo run_;
-  bool live_ = false;     // the status line is ours
+  bool live_ = false;  // the status line is ours
   bool begun_ = false;
   bool started_ = false;  // training made progress: its last state is worth a line
   ProgressRate train_;
@@ -130,7 +132,8 @@ class ProgressBar::Impl {
   ProgressRate::TimePoint drawn_at_{};
 };
 
-ProgressBar::ProgressBar(Console& console, ProgressBarOptions options) : impl_(std::make_unique<Impl>(console, std::move(options))) {}
+ProgressBar::ProgressBar(Console& console, ProgressBarOptions options)
+    : impl_(std::make_unique<Impl>(console, std::move(options))) {}
 ProgressBar::~ProgressBar() { impl_->finish(); }
 void ProgressBar::on_run_begin(const RunInfo& run) { impl_->begin(run); }
 void ProgressBar::on_log(const LogRecord& record) { impl_->log(record); }

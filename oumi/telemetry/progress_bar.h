@@ -12,7 +12,7 @@
 namespace oumi {
 
 struct ProgressBarOptions {
-  bool enabled = true;  // false (disable_tqdm): lines at each log, never a bar
+  bool enabled = true;                          // false (disable_tqdm): lines at each log, never a bar
   std::chrono::milliseconds min_interval{100};  // between redraws
   std::function<std::chrono::steady_clock::time_point()> now = &std::chrono::steady_clock::now;  // replaced in tests
 };

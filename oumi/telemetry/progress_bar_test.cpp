@@ -13,14 +13,15 @@
 namespace oumi {
 namespace {
 
+using std::chrono::milliseconds;
 using testing::HasSubstr;
 using testing::Not;
-using std::chrono::milliseconds;
 
 // A console that writes to a file.
 class Screen {
  public:
-  explicit Screen(Console::Style style) : path_(directory_.path() / "screen"), file_(::open(path_.c_str(), O_CREAT | O_WRONLY, 0600)), console_(file_, style) {}
+  explicit Screen(Console::Style style)
+      : path_(directory_.path() / "screen"), file_(::open(path_.c_str(), O_CREAT | O_WRONLY, 0600)), console_(file_, style) {}
   ~Screen() { ::close(file_); }
   Console& console() { return console_; }
   std::string bytes() const { return read_text_file(path_); }
@@ -30,12 +31,17 @@ class Screen {
     std::size_t column = 0;
     const std::string all = bytes();
     for (std::size_t i = 0; i < all.size(); ++i) {
-      if (all[i] == '\r') column = 0;
-      else if (all.compare(i, 3, "\x1b[K") == 0) line.resize(column), i += 2;
-      else if (all[i] == '\n') done += line + "\n", line.clear(), column = 0;
+      if (all[i] == '\r')
+        column = 0;
+      else if (all.compare(i, 3, "\x1b[K") == 0)
+        line.resize(column), i += 2;
+      else if (all[i] == '\n')
+        done += line + "\n", line.clear(), column = 0;
       else {
-        if (column == line.size()) line += all[i];
-        else line[column] = all[i];
+        if (column == line.size())
+          line += all[i];
+        else
+          line[column] = all[i];
         ++column;
       }
     }
@@ -96,7 +102,8 @@ TEST(ProgressBarTest, EvaluationTimeIsNoTrainingTime) {
   Progress evaluation;
   evaluation.phase = Phase::kEvaluate;
   evaluation.total = 40;
-  for (evaluation.step = 0; evaluation.step <= 40; ++evaluation.step) bar.on_progress(evaluation), clock.time += milliseconds(1000);
+  for (evaluation.step = 0; evaluation.step <= 40; ++evaluation.step)
+    bar.on_progress(evaluation), clock.time += milliseconds(1000);
   EXPECT_THAT(screen.shown(), HasSubstr("evaluate"));
   bar.on_eval({10, 0.1, {{"eval_loss", 0.5}}});
   clock.time += milliseconds(1000);
@@ -122,7 +129,8 @@ TEST(ProgressBarTest, RedrawsAtMostTenTimesASecond) {
   Clock clock;
   ProgressBar bar(screen.console(), clock.options());
   bar.on_run_begin(run_of(100000));
-  for (int step = 1; step <= 10000; ++step) clock.time += std::chrono::microseconds(100), bar.on_progress(training(step, 100000));
+  for (int step = 1; step <= 10000; ++step)
+    clock.time += std::chrono::microseconds(100), bar.on_progress(training(step, 100000));
   const std::string bytes = screen.bytes();
   EXPECT_LE(std::count(bytes.begin(), bytes.end(), '\r'), 12);
 }
@@ -186,18 +194,33 @@ TEST(ProgressBarTest, EvaluationAloneHasABarThatGoesAway) {
 }
 
 TEST(ProgressTextTest, FitsEveryWidth) {
-  BarState state{.label = "train", .step = 123456, .total = 999999, .loss = 1.23456, .steps_per_second = 0.01, .samples_per_second = 12345, .seconds_left = 87654321, .elapsed_seconds = 1e6};
+  BarState state{.label = "train",
+                 .step = 123456,
+                 .total = 999999,
+                 .loss = 1.23456,
+                 .steps_per_second = 0.01,
+                 .samples_per_second = 12345,
+                 .seconds_left = 87654321,
+                 .elapsed_seconds = 1e6};
   for (const bool fancy : {false, true}) {
     Screen screen({.interactive = true, .color = fancy, .unicode = fancy, .width = 80});
     for (int columns = 1; columns <= 250; ++columns) {
-      ASSERT_LE(display_width(render_bar(state, columns, screen.console())), static_cast<std::size_t>(columns)) << render_bar(state, columns, screen.console());
+      ASSERT_LE(display_width(render_bar(state, columns, screen.console())), static_cast<std::size_t>(columns))
+          << render_bar(state, columns, screen.console());
     }
   }
 }
 
 TEST(ProgressTextTest, NarrowTerminalKeepsWhatMattersMost) {
   Screen screen({.interactive = true, .width = 80});
-  BarState state{.label = "train", .step = 500, .total = 1000, .loss = 0.5, .steps_per_second = 10, .samples_per_second = 160, .seconds_left = 50, .elapsed_seconds = 50};
+  BarState state{.label = "train",
+                 .step = 500,
+                 .total = 1000,
+                 .loss = 0.5,
+                 .steps_per_second = 10,
+                 .samples_per_second = 160,
+                 .seconds_left = 50,
+                 .elapsed_seconds = 50};
   EXPECT_EQ(render_bar(state, 50, screen.console()), "train  50% | 500/1000 | loss 0.5 | 00:50 left");
   EXPECT_EQ(render_bar(state, 34, screen.console()), "train  50% | 500/1000 | loss 0.5");
   EXPECT_EQ(render_bar(state, 12, screen.console()), "train  50%");
@@ -225,7 +248,9 @@ TEST(ConsoleTest, StyleFollowsTheEnvironment) {
 TEST(ConsoleTest, ControlCharactersAreMadeVisible) {
   EXPECT_EQ(printable("a\x1b]0;t\x07\n"), "a\\x1b]0;t\\x07\\x0a");
   EXPECT_EQ(printable("a\tb\nc\r", false), "a\tb\nc\\x0d");
-  EXPECT_EQ(printable("\xC2\x9B" "31m \xC3\xBC"), "\\xc2\\x9b31m \xC3\xBC");
+  EXPECT_EQ(printable("\xC2\x9B"
+                      "31m \xC3\xBC"),
+            "\\xc2\\x9b31m \xC3\xBC");
 }
 
 }  // namespace

@@ -27,7 +27,9 @@ std::string repeat(std::string_view text, int count) {
 std::string draw_bar(double fraction, int columns, const Console& console) {
   const int half_columns = static_cast<int>(std::floor(std::clamp(fraction, 0.0, 1.0) * columns * 2));
   const int full = half_columns / 2;
-  if (!console.style().unicode) return cat("[", std::string(static_cast<std::size_t>(full), '#'), std::string(static_cast<std::size_t>(columns - full), '.'), "]");
+  if (!console.style().unicode)
+    return cat("[", std::string(static_cast<std::size_t>(full), '#'),
+               std::string(static_cast<std::size_t>(columns - full), '.'), "]");
   const bool half = half_columns % 2 == 1;
   const std::string done = cat(repeat("━", full), half ? "╸" : "");
   const std::string left = repeat("─", columns - full - (half ? 1 : 0));
@@ -42,7 +44,8 @@ std::string short_number(double value) {
 }
 
 std::string render_rate(double steps_per_second) {
-  if (steps_per_second >= 1 || steps_per_second <= 0) return fmt::format("{:.{}f} it/s", steps_per_second, steps_per_second < 100 ? 1 : 0);
+  if (steps_per_second >= 1 || steps_per_second <= 0)
+    return fmt::format("{:.{}f} it/s", steps_per_second, steps_per_second < 100 ? 1 : 0);
   return fmt::format("{:.1f} s/it", 1 / steps_per_second);
 }
 
@@ -59,10 +62,12 @@ std::string render_bar(const BarState& state, int columns, const Console& consol
   }
   if (state.steps_per_second.has_value()) pieces.push_back({render_rate(*state.steps_per_second), 40});
   if (state.samples_per_second.has_value()) {
-    pieces.push_back({fmt::format("{:.{}f} samples/s", *state.samples_per_second, *state.samples_per_second < 100 ? 1 : 0), 30});
+    pieces.push_back(
+        {fmt::format("{:.{}f} samples/s", *state.samples_per_second, *state.samples_per_second < 100 ? 1 : 0), 30});
   }
   pieces.push_back({format_duration(state.elapsed_seconds), 20});
-  if (state.seconds_left.has_value() && state.step < state.total) pieces.push_back({format_duration(*state.seconds_left) + " left", 60});
+  if (state.seconds_left.has_value() && state.step < state.total)
+    pieces.push_back({format_duration(*state.seconds_left) + " left", 60});
 
   constexpr int kMinBar = 8, kMaxBar = 40, kBarPriority = 50;
   const std::string separator = console.style().unicode ? " · " : " | ";
@@ -74,9 +79,12 @@ std::string render_bar(const BarState& state, int columns, const Console& consol
   };
   int bar_need = known ? 1 + kMinBar + frame : 0;
   while (pieces.size() > 1 && text_width() + bar_need > columns) {
-    const auto least = std::min_element(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.priority < b.priority; });
-    if (least->priority >= kBarPriority && bar_need > 0) bar_need = 0;
-    else pieces.erase(least);
+    const auto least =
+        std::min_element(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) { return a.priority < b.priority; });
+    if (least->priority >= kBarPriority && bar_need > 0)
+      bar_need = 0;
+    else
+      pieces.erase(least);
   }
   const int room = columns - text_width() - 1 - frame;
   std::string line = state.label;
@@ -88,7 +96,8 @@ std::string render_bar(const BarState& state, int columns, const Console& consol
 }
 
 std::string render_record(const LogRecord& record, std::int64_t total_steps) {
-  std::string line = total_steps > 0 ? fmt::format("step {}/{}", record.step, total_steps) : fmt::format("step {}", record.step);
+  std::string line =
+      total_steps > 0 ? fmt::format("step {}/{}", record.step, total_steps) : fmt::format("step {}", record.step);
   line += ", epoch " + short_number(record.epoch);
   for (const auto& [name, value] : record.values) {
     if (name == "step" || name == "epoch") continue;

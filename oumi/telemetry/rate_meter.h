@@ -11,7 +11,7 @@ struct Rates {
   double samples_per_second = 0;
   double tokens_per_second = 0;  // tokens that are not padding, as counted by the caller
   double steps_per_second = 0;
-  double seconds = 0;            // measured time, pauses left out
+  double seconds = 0;  // measured time, pauses left out
 };
 
 // Not thread-safe. Time comes from the steady clock: changes of the wall clock do not show.
@@ -45,8 +45,8 @@ class RateMeter {
 
  private:
   std::function<Clock::time_point()> now_;
-  Clock::time_point since_;                 // start of the running stretch; meaningful while not paused
-  Clock::duration measured_{};              // stretches that have ended since the last take()
+  Clock::time_point since_;     // start of the running stretch; meaningful while not paused
+  Clock::duration measured_{};  // stretches that have ended since the last take()
   int pauses_ = 0;
   std::int64_t samples_ = 0, tokens_ = 0, steps_ = 0;
 };

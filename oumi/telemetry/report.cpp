@@ -29,12 +29,15 @@ bool is_evaluation(std::string_view name) { return name.starts_with("eval_") || 
 
 // Values between 0 and 1 such as accuracy and F1 share an axis.
 bool is_score(const MetricSeries& series) {
-  return std::all_of(series.points.begin(), series.points.end(), [](const MetricPoint& point) { return !std::isfinite(point.value) || (point.value >= 0 && point.value <= 1); });
+  return std::all_of(series.points.begin(), series.points.end(), [](const MetricPoint& point) {
+    return !std::isfinite(point.value) || (point.value >= 0 && point.value <= 1);
+  });
 }
 
 // A rate that is always 0, as tokens_per_second of a run without tokens.
 bool never_measured(const MetricSeries& series) {
-  return series.name.ends_with("_per_second") && std::all_of(series.points.begin(), series.points.end(), [](const MetricPoint& point) { return point.value == 0; });
+  return series.name.ends_with("_per_second") &&
+         std::all_of(series.points.begin(), series.points.end(), [](const MetricPoint& point) { return point.value == 0; });
 }
 
 std::string readable(std::string name) {
@@ -45,7 +48,8 @@ std::string readable(std::string name) {
 std::vector<Chart> plan_charts(const MetricTable& metrics) {
   Chart loss{"Loss", {}}, scores{"Evaluation scores", {}};
   std::vector<Chart> middle, rest;
-  static const std::set<std::string_view> kBookkeeping = {"epoch", "eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "total_flos"};
+  static const std::set<std::string_view> kBookkeeping = {"epoch", "eval_runtime", "eval_samples_per_second",
+                                                          "eval_steps_per_second", "total_flos"};
   for (const MetricSeries& series : metrics.series()) {
     const std::string& name = series.name;
     const bool evaluation = is_evaluation(name);
@@ -57,7 +61,11 @@ std::vector<Chart> plan_charts(const MetricTable& metrics) {
     } else if (evaluation && is_score(series) && scores.curves.size() < kMaxCurvesPerChart) {
       scores.curves.push_back({name, &series});
     } else if (name == "learning_rate" || name == "grad_norm" || name == "samples_per_second" || name == "tokens_per_second") {
-      middle.push_back({name == "grad_norm" ? "Gradient norm" : name == "learning_rate" ? "Learning rate" : name == "samples_per_second" ? "Samples per second" : "Tokens per second", {{name, &series}}});
+      middle.push_back({name == "grad_norm"            ? "Gradient norm"
+                        : name == "learning_rate"      ? "Learning rate"
+                        : name == "samples_per_second" ? "Samples per second"
+                                                       : "Tokens per second",
+                        {{name, &series}}});
     } else {
       rest.push_back({readable(name), {{name, &series}}});
     }
@@ -71,7 +79,9 @@ std::vector<Chart> plan_charts(const MetricTable& metrics) {
   return charts;
 }
 
-std::string tile(const std::string& value, const std::string& name) { return cat("<div class=\"card tile\"><b>", escape_html(value), "</b><span>", escape_html(name), "</span></div>"); }
+std::string tile(const std::string& value, const std::string& name) {
+  return cat("<div class=\"card tile\"><b>", escape_html(value), "</b><span>", escape_html(name), "</span></div>");
+}
 
 std::string tiles(const ReportInput& input) {
   const MetricTable& metrics = input.metrics;
@@ -85,9 +95,13 @@ std::string tiles(const ReportInput& input) {
   if (const auto loss = last("loss")) html += tile(display_number(*loss), "last training loss");
   if (const auto loss = last("eval_loss")) html += tile(display_number(*loss), "last evaluation loss");
   if (const auto accuracy = last("eval_accuracy")) html += tile(display_number(*accuracy), "last evaluation accuracy");
-  if (const auto seconds = last("train_runtime"); seconds.has_value() && std::isfinite(*seconds) && *seconds >= 0 && *seconds < 1e9) html += tile(format_duration(*seconds), "training time");
-  if (const auto rate = last("samples_per_second")) html += tile(display_number(std::round(*rate * 10) / 10), "samples per second");
-  if (const auto rate = last("tokens_per_second"); rate.has_value() && *rate > 0) html += tile(display_number(std::round(*rate)), "tokens per second");
+  if (const auto seconds = last("train_runtime");
+      seconds.has_value() && std::isfinite(*seconds) && *seconds >= 0 && *seconds < 1e9)
+    html += tile(format_duration(*seconds), "training time");
+  if (const auto rate = last("samples_per_second"))
+    html += tile(display_number(std::round(*rate * 10) / 10), "samples per second");
+  if (const auto rate = last("tokens_per_second"); rate.has_value() && *rate > 0)
+    html += tile(display_number(std::round(*rate)), "tokens per second");
   return html.empty() ? "" : cat("<div class=\"tiles\">", html, "</div>\n");
 }
 
@@ -103,10 +117,14 @@ std::string problems(const std::vector<std::string>& list) {
 std::string make_report(const fs::path& output_dir, const ReportOptions& options) {
   std::error_code ignored;
   if (!fs::is_directory(output_dir, ignored)) {
-    throw UserError(output_dir.string(), fs::exists(output_dir, ignored) ? "expected a run's folder, got a file" : "no such folder", "give the training.output_dir of a run");
+    throw UserError(output_dir.string(),
+                    fs::exists(output_dir, ignored) ? "expected a run's folder, got a file" : "no such folder",
+                    "give the training.output_dir of a run");
   }
   ReportInput input = read_report_input(output_dir);
-  if (input.empty) throw UserError(output_dir.string(), "holds no files of a run: no metrics_rank0000.jsonl, trainer_state.json or telemetry/", "give the training.output_dir of a run");
+  if (input.empty)
+    throw UserError(output_dir.string(), "holds no files of a run: no metrics_rank0000.jsonl, trainer_state.json or telemetry/",
+                    "give the training.output_dir of a run");
 
   const fs::path absolute = fs::absolute(output_dir, ignored).lexically_normal();
   const std::string name = (absolute.has_filename() ? absolute : absolute.parent_path()).filename().string();
@@ -116,9 +134,11 @@ std::string make_report(const fs::path& output_dir, const ReportOptions& options
 
   const std::vector<Chart> charts = plan_charts(input.metrics);
   std::string curves;
-  for (std::size_t i = 0; i < std::min(charts.size(), kMaxCharts); ++i) curves += draw_chart(charts[i].title, charts[i].curves, {options.points_per_curve});
+  for (std::size_t i = 0; i < std::min(charts.size(), kMaxCharts); ++i)
+    curves += draw_chart(charts[i].title, charts[i].curves, {options.points_per_curve});
   if (!curves.empty()) body += cat("<h2>Curves</h2><div class=\"charts\">", curves, "</div>\n");
-  if (charts.size() > kMaxCharts) body += cat("<p class=\"note\">and ", charts.size() - kMaxCharts, " more metrics, which are in the table</p>");
+  if (charts.size() > kMaxCharts)
+    body += cat("<p class=\"note\">and ", charts.size() - kMaxCharts, " more metrics, which are in the table</p>");
 
   if (input.evaluation.has_value()) body += evaluation_section(*input.evaluation);
   body += samples_section(input.samples, options.max_samples);

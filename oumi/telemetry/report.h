@@ -7,8 +7,8 @@
 namespace oumi {
 
 struct ReportOptions {
-  std::size_t points_per_curve = 1500;   // longer curves are thinned, keeping the extremes of each stretch
-  std::size_t max_samples = 64;          // sample predictions shown
+  std::size_t points_per_curve = 1500;  // longer curves are thinned, keeping the extremes of each stretch
+  std::size_t max_samples = 64;         // sample predictions shown
 };
 
 // Reads what the run left in `output_dir` and returns the page. No network, no scripts from outside, every text escaped.

@@ -17,8 +17,8 @@ namespace {
 // In units of the viewBox.
 constexpr double kWidth = 640, kHeight = 300, kLeft = 64, kRight = 26, kTop = 12, kBottom = 38;
 constexpr double kPlotWidth = kWidth - kLeft - kRight, kPlotHeight = kHeight - kTop - kBottom;
-constexpr std::size_t kColors = 6;           // .c0 to .c5 of the page's style
-constexpr std::size_t kSmoothedFrom = 40;    // points; shorter curves are shown as they are
+constexpr std::size_t kColors = 6;         // .c0 to .c5 of the page's style
+constexpr std::size_t kSmoothedFrom = 40;  // points; shorter curves are shown as they are
 constexpr std::size_t kMaxMarks = 200;
 
 struct Range {
@@ -135,7 +135,8 @@ std::string path_of(const std::vector<MetricPoint>& points, const Frame& frame) 
       pen_down = false;
       continue;
     }
-    fmt::format_to(std::back_inserter(path), "{}{:.1f} {:.1f}", pen_down ? 'L' : 'M', frame.x(points[i].step), frame.y(points[i].value));
+    fmt::format_to(std::back_inserter(path), "{}{:.1f} {:.1f}", pen_down ? 'L' : 'M', frame.x(points[i].step),
+                   frame.y(points[i].value));
     // A lone point between gaps would be invisible.
     const bool next_is_gap = i + 1 == points.size() || !std::isfinite(points[i + 1].value);
     if (!pen_down && next_is_gap) path += "h0.01";
@@ -154,24 +155,30 @@ std::string tick_text(double value, const std::vector<double>& ticks) {
   }
   if (spacing >= 1) return display_number(std::round(value));
   int digits = 1;
-  for (double scaled = spacing * 10; digits < 12 && std::abs(scaled - std::round(scaled)) > 1e-6 * scaled; scaled *= 10) ++digits;
+  for (double scaled = spacing * 10; digits < 12 && std::abs(scaled - std::round(scaled)) > 1e-6 * scaled; scaled *= 10)
+    ++digits;
   return fmt::format("{:.{}f}", value, digits);
 }
 
 std::string draw_axes(const Frame& frame) {
   std::string svg = "<g class=\"grid\">";
-  for (const double tick : frame.y_ticks) fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}H{:.1f}\"/>", kLeft, frame.y(tick), kWidth - kRight);
+  for (const double tick : frame.y_ticks)
+    fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}H{:.1f}\"/>", kLeft, frame.y(tick), kWidth - kRight);
   svg += "</g><g class=\"ticks\">";
   for (const double tick : frame.y_ticks) {
-    fmt::format_to(std::back_inserter(svg), "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", kLeft - 8, frame.y(tick) + 4, tick_text(tick, frame.y_ticks));
+    fmt::format_to(std::back_inserter(svg), "<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>", kLeft - 8,
+                   frame.y(tick) + 4, tick_text(tick, frame.y_ticks));
   }
   for (const double tick : frame.x_ticks) {
     if (!frame.shows_x(tick)) continue;
-    fmt::format_to(std::back_inserter(svg), "<path d=\"M{:.1f} {:.1f}v4\"/><text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>", frame.x(tick), kHeight - kBottom,
-                   frame.x(tick), kHeight - kBottom + 17, tick_text(tick, frame.x_ticks));
+    fmt::format_to(std::back_inserter(svg),
+                   "<path d=\"M{:.1f} {:.1f}v4\"/><text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"middle\">{}</text>",
+                   frame.x(tick), kHeight - kBottom, frame.x(tick), kHeight - kBottom + 17, tick_text(tick, frame.x_ticks));
   }
-  fmt::format_to(std::back_inserter(svg), "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">step</text></g>", kLeft, kHeight - kBottom,
-                 kWidth - kRight, kWidth - kRight, kHeight - 5);
+  fmt::format_to(
+      std::back_inserter(svg),
+      "<path class=\"axis\" d=\"M{:.1f} {:.1f}H{:.1f}\"/><text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"end\">step</text></g>",
+      kLeft, kHeight - kBottom, kWidth - kRight, kWidth - kRight, kHeight - 5);
   return svg;
 }
 
@@ -184,12 +191,16 @@ std::string hover_data(const std::vector<Curve>& curves, const Frame& frame) {
   for (const Curve& curve : curves) {
     Json steps = Json::array(), values = Json::array();
     // Six digits are more than a screen can show.
-    const auto rounded = [](double value) { return std::isfinite(value) ? Json(std::strtod(fmt::format("{:.6g}", value).c_str(), nullptr)) : Json(display_number(value)); };
+    const auto rounded = [](double value) {
+      return std::isfinite(value) ? Json(std::strtod(fmt::format("{:.6g}", value).c_str(), nullptr))
+                                  : Json(display_number(value));
+    };
     for (const MetricPoint& point : curve.raw) {
       steps.push_back(point.step);
       values.push_back(rounded(point.value));
     }
-    data["curves"].push_back({{"name", curve.name}, {"color", curve.color}, {"steps", std::move(steps)}, {"values", std::move(values)}});
+    data["curves"].push_back(
+        {{"name", curve.name}, {"color", curve.color}, {"steps", std::move(steps)}, {"values", std::move(values)}});
   }
   return data.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -200,7 +211,8 @@ std::vector<double> axis_ticks(double low, double high) {
   if (!(high > low)) high = low + (low == 0 ? 1 : std::abs(low) * 0.1);
   double spacing = high / 6 - low / 6;
   const double magnitude = std::pow(10, std::floor(std::log10(spacing)));
-  if (magnitude <= 0 || !std::isfinite(magnitude) || spacing < std::abs(low) * 1e-12 || spacing < std::abs(high) * 1e-12) return {low, high};
+  if (magnitude <= 0 || !std::isfinite(magnitude) || spacing < std::abs(low) * 1e-12 || spacing < std::abs(high) * 1e-12)
+    return {low, high};
   for (const double step : {1.0, 2.0, 2.5, 5.0, 10.0}) {
     if (spacing > step * magnitude * (1 + 1e-9)) continue;
     spacing = step * magnitude;
@@ -251,7 +263,8 @@ std::string draw_chart(const std::string& title, const std::vector<ChartCurve>& 
     const auto& points = entry.series->points;
     if (points.empty()) continue;
     Curve curve{entry.name, curves.size() % kColors, thin_out(points, options.points_per_curve), {}};
-    if (points.size() >= kSmoothedFrom && is_noisy(points)) curve.smooth = thin_out(smoothed(points), options.points_per_curve / 3);
+    if (points.size() >= kSmoothedFrom && is_noisy(points))
+      curve.smooth = thin_out(smoothed(points), options.points_per_curve / 3);
     for (const MetricPoint& point : points) {
       x.include(point.step);
       if (!std::isfinite(point.value)) ++odd_values;
@@ -268,20 +281,25 @@ std::string draw_chart(const std::string& title, const std::vector<ChartCurve>& 
   const Frame frame(x, y);
   std::size_t outside = 0;
   for (const ChartCurve& entry : wanted) {
-    for (const MetricPoint& point : entry.series->points) outside += std::isfinite(point.value) && (point.value < frame.y_range().low || point.value > frame.y_range().high);
+    for (const MetricPoint& point : entry.series->points)
+      outside += std::isfinite(point.value) && (point.value < frame.y_range().low || point.value > frame.y_range().high);
   }
 
-  std::string svg = fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kWidth, kHeight, escape_html(title));
+  std::string svg =
+      fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\">", kWidth, kHeight, escape_html(title));
   svg += draw_axes(frame);
   // Nested: clips the curves to the plot without ids, which would have to be unique on the page.
-  fmt::format_to(std::back_inserter(svg), "<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">", kLeft - 3, kTop - 3, kPlotWidth + 6, kPlotHeight + 6);
+  fmt::format_to(std::back_inserter(svg), "<svg x=\"{0}\" y=\"{1}\" width=\"{2}\" height=\"{3}\" viewBox=\"{0} {1} {2} {3}\">",
+                 kLeft - 3, kTop - 3, kPlotWidth + 6, kPlotHeight + 6);
   for (const Curve& curve : curves) {
     const bool has_smooth = !curve.smooth.empty();
     svg += cat("<path class=\"line c", curve.color, has_smooth ? " raw" : "", "\" d=\"", path_of(curve.raw, frame), "\"/>");
     if (has_smooth) svg += cat("<path class=\"line c", curve.color, "\" d=\"", path_of(curve.smooth, frame), "\"/>");
     if (curve.raw.size() > 30) continue;
     for (const MetricPoint& point : curve.raw) {
-      if (std::isfinite(point.value)) fmt::format_to(std::back_inserter(svg), "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>", curve.color, frame.x(point.step), frame.y(point.value));
+      if (std::isfinite(point.value))
+        fmt::format_to(std::back_inserter(svg), "<circle class=\"dot c{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"3\"/>", curve.color,
+                       frame.x(point.step), frame.y(point.value));
     }
   }
   svg += "</svg>";
@@ -296,13 +314,18 @@ std::string draw_chart(const std::string& title, const std::vector<ChartCurve>& 
   svg += marks + "<path class=\"cursor\"/></svg>";
 
   std::string legend;
-  for (const Curve& curve : curves) legend += cat("<span class=\"key c", curve.color, "\">", escape_html(curve.name), "</span>");
+  for (const Curve& curve : curves)
+    legend += cat("<span class=\"key c", curve.color, "\">", escape_html(curve.name), "</span>");
   std::vector<std::string> notes;
-  if (odd_values > 0) notes.push_back(cat(display_number(static_cast<double>(odd_values)), odd_values == 1 ? " value is" : " values are", " NaN or infinite (red marks)"));
-  if (outside > 0) notes.push_back(cat(display_number(static_cast<double>(outside)), outside == 1 ? " value lies" : " values lie", " outside of the axis"));
+  if (odd_values > 0)
+    notes.push_back(cat(display_number(static_cast<double>(odd_values)), odd_values == 1 ? " value is" : " values are",
+                        " NaN or infinite (red marks)"));
+  if (outside > 0)
+    notes.push_back(cat(display_number(static_cast<double>(outside)), outside == 1 ? " value lies" : " values lie",
+                        " outside of the axis"));
   const std::string note = notes.empty() ? "" : cat("<p class=\"note\">", join(notes, "; "), "</p>");
-  return cat("<figure class=\"chart\" data-chart=\"", escape_html(hover_data(curves, frame)), "\"><figcaption><b>", escape_html(title), "</b>", legend, "</figcaption>", svg,
-             "<div class=\"tip\" hidden></div>", note, "</figure>\n");
+  return cat("<figure class=\"chart\" data-chart=\"", escape_html(hover_data(curves, frame)), "\"><figcaption><b>",
+             escape_html(title), "</b>", legend, "</figcaption>", svg, "<div class=\"tip\" hidden></div>", note, "</figure>\n");
 }
 
 }  // namespace oumi

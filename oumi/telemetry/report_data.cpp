@@ -48,11 +48,11 @@ const Json& expect_type(const Json& value, bool fits, const char* expected, std:
 }
 
 void check_thumbnail(const Thumbnail& image) {
-  const bool sized = image.width > 0 && image.height > 0 && image.width <= kMaxThumbnailSide && image.height <= kMaxThumbnailSide &&
-                     (image.channels == 1 || image.channels == 3 || image.channels == 4);
+  const bool sized = image.width > 0 && image.height > 0 && image.width <= kMaxThumbnailSide &&
+                     image.height <= kMaxThumbnailSide && (image.channels == 1 || image.channels == 3 || image.channels == 4);
   if (!sized || image.pixels.size() != static_cast<std::size_t>(image.width * image.height * image.channels)) {
-    throw InternalError(cat("thumbnail: expected width * height * channels pixels, got ", image.pixels.size(), " for ", image.width, " x ",
-                            image.height, " x ", image.channels));
+    throw InternalError(cat("thumbnail: expected width * height * channels pixels, got ", image.pixels.size(), " for ",
+                            image.width, " x ", image.height, " x ", image.channels));
   }
 }
 
@@ -60,7 +60,8 @@ Thumbnail thumbnail_from_json(const Json& json, const std::string& where) {
   expect_type(json, json.is_object(), "dict", kSamplesFile, where);
   Thumbnail image;
   const auto read_size = [&](const char* name, std::int64_t limit) {
-    const bool fits = json.contains(name) && json[name].is_number_integer() && json[name].get<std::int64_t>() > 0 && json[name].get<std::int64_t>() <= limit;
+    const bool fits = json.contains(name) && json[name].is_number_integer() && json[name].get<std::int64_t>() > 0 &&
+                      json[name].get<std::int64_t>() <= limit;
     if (!fits) throw UserError(std::string(kSamplesFile), cat(where, ".", name, ": expected an int from 1 to ", limit));
     return json[name].get<std::int64_t>();
   };
@@ -71,7 +72,8 @@ Thumbnail thumbnail_from_json(const Json& json, const std::string& where) {
   const std::string bytes = decode_base64(read_string(json, "data", kSamplesFile, where));
   const auto expected = static_cast<std::size_t>(image.width * image.height * image.channels);
   if (bytes.size() != expected) {
-    throw UserError(std::string(kSamplesFile), cat(where, ".data: expected ", expected, " bytes for the size given, got ", bytes.size()));
+    throw UserError(std::string(kSamplesFile),
+                    cat(where, ".data: expected ", expected, " bytes for the size given, got ", bytes.size()));
   }
   image.pixels.assign(bytes.begin(), bytes.end());
   return image;
@@ -111,7 +113,10 @@ void write_evaluation_report(const fs::path& directory, const EvaluationReport& 
   json["confusion_matrix"] = report.confusion_matrix;
   json["per_class"] = Json::object();
   for (const ClassScores& score : report.per_class) {
-    json["per_class"][score.name] = {{"precision", number(score.precision)}, {"recall", number(score.recall)}, {"f1", number(score.f1)}, {"support", score.support}};
+    json["per_class"][score.name] = {{"precision", number(score.precision)},
+                                     {"recall", number(score.recall)},
+                                     {"f1", number(score.f1)},
+                                     {"support", score.support}};
   }
   make_directories(directory);
   write_file_atomically(directory / kEvaluationFile, dump(json));
@@ -126,7 +131,9 @@ void write_sample_predictions(const fs::path& directory, const std::vector<Sampl
     if (sample.image.has_value()) {
       check_thumbnail(*sample.image);
       const auto& pixels = sample.image->pixels;
-      entry["image"] = {{"width", sample.image->width}, {"height", sample.image->height}, {"channels", sample.image->channels},
+      entry["image"] = {{"width", sample.image->width},
+                        {"height", sample.image->height},
+                        {"channels", sample.image->channels},
                         {"data", encode_base64({reinterpret_cast<const char*>(pixels.data()), pixels.size()})}};
     }
     json.push_back(std::move(entry));
@@ -140,16 +147,19 @@ EvaluationReport evaluation_report_from_json(const Json& json) {
   EvaluationReport report;
   if (json.contains("metrics")) {
     expect_type(json["metrics"], json["metrics"].is_object(), "dict", kEvaluationFile, "metrics");
-    for (const auto& [name, value] : json["metrics"].items()) report.metrics.emplace_back(name, read_number(value, kEvaluationFile, "metrics." + name));
+    for (const auto& [name, value] : json["metrics"].items())
+      report.metrics.emplace_back(name, read_number(value, kEvaluationFile, "metrics." + name));
   }
   if (json.contains("class_names")) {
     expect_type(json["class_names"], json["class_names"].is_array(), "list", kEvaluationFile, "class_names");
     for (const Json& name : json["class_names"]) {
-      report.class_names.push_back(expect_type(name, name.is_string(), "str", kEvaluationFile, "class_names").get<std::string>());
+      report.class_names.push_back(
+          expect_type(name, name.is_string(), "str", kEvaluationFile, "class_names").get<std::string>());
     }
   }
   if (json.contains("confusion_matrix")) {
-    const Json& matrix = expect_type(json["confusion_matrix"], json["confusion_matrix"].is_array(), "list", kEvaluationFile, "confusion_matrix");
+    const Json& matrix =
+        expect_type(json["confusion_matrix"], json["confusion_matrix"].is_array(), "list", kEvaluationFile, "confusion_matrix");
     for (const Json& row : matrix) {
       const std::string where = cat("confusion_matrix[", report.confusion_matrix.size(), "]");
       expect_type(row, row.is_array(), "list", kEvaluationFile, where);
@@ -159,7 +169,8 @@ EvaluationReport evaluation_report_from_json(const Json& json) {
       auto& counts = report.confusion_matrix.emplace_back();
       for (const Json& count : row) {
         const bool fits = count.is_number_integer() && (count.is_number_unsigned() || count.get<std::int64_t>() >= 0);
-        if (!fits) throw UserError(std::string(kEvaluationFile), cat(where, ": expected counts of at least 0, got ", count.dump()));
+        if (!fits)
+          throw UserError(std::string(kEvaluationFile), cat(where, ": expected counts of at least 0, got ", count.dump()));
         counts.push_back(count.get<std::int64_t>());
       }
     }
@@ -169,9 +180,12 @@ EvaluationReport evaluation_report_from_json(const Json& json) {
     for (const auto& [name, value] : json["per_class"].items()) {
       const std::string where = "per_class." + name;
       expect_type(value, value.is_object(), "dict", kEvaluationFile, where);
-      const auto read = [&](const char* field) { return value.contains(field) ? read_number(value[field], kEvaluationFile, cat(where, ".", field)) : std::nan(""); };
+      const auto read = [&](const char* field) {
+        return value.contains(field) ? read_number(value[field], kEvaluationFile, cat(where, ".", field)) : std::nan("");
+      };
       ClassScores score{name, read("precision"), read("recall"), read("f1"), 0};
-      if (value.contains("support") && value["support"].is_number_integer()) score.support = value["support"].get<std::int64_t>();
+      if (value.contains("support") && value["support"].is_number_integer())
+        score.support = value["support"].get<std::int64_t>();
       report.per_class.push_back(score);
     }
   } else {
@@ -191,8 +205,10 @@ std::vector<SamplePrediction> sample_predictions_from_json(const Json& json) {
     sample.label = read_string(entry, "label", kSamplesFile, where);
     sample.prediction = read_string(entry, "prediction", kSamplesFile, where);
     sample.text = read_string(entry, "text", kSamplesFile, where);
-    if (entry.contains("probability") && !entry["probability"].is_null()) sample.probability = read_number(entry["probability"], kSamplesFile, where + ".probability");
-    if (entry.contains("image") && !entry["image"].is_null()) sample.image = thumbnail_from_json(entry["image"], where + ".image");
+    if (entry.contains("probability") && !entry["probability"].is_null())
+      sample.probability = read_number(entry["probability"], kSamplesFile, where + ".probability");
+    if (entry.contains("image") && !entry["image"].is_null())
+      sample.image = thumbnail_from_json(entry["image"], where + ".image");
     samples.push_back(std::move(sample));
   }
   return samples;

@@ -20,9 +20,9 @@ struct ClassScores {
 
 // {"metrics": {..}, "class_names": [..], "confusion_matrix": [[..]], "per_class": {name: {precision, recall, f1, support}}}.
 struct EvaluationReport {
-  std::vector<std::pair<std::string, double>> metrics;       // "eval_loss", "eval_accuracy", ...
-  std::vector<std::string> class_names;                      // one per row of the matrix; may be empty (numbers are shown)
-  std::vector<std::vector<std::int64_t>> confusion_matrix;   // [actual][predicted], square
+  std::vector<std::pair<std::string, double>> metrics;      // "eval_loss", "eval_accuracy", ...
+  std::vector<std::string> class_names;                     // one per row of the matrix; may be empty (numbers are shown)
+  std::vector<std::vector<std::int64_t>> confusion_matrix;  // [actual][predicted], square
   std::vector<ClassScores> per_class;
 };
 
@@ -34,11 +34,11 @@ struct Thumbnail {
 
 struct SamplePrediction {
   std::string id;
-  std::string label;              // empty when unknown
+  std::string label;  // empty when unknown
   std::string prediction;
   std::optional<double> probability = {};  // of the prediction, 0..1
   std::optional<Thumbnail> image = {};
-  std::string text = {};               // the input, where it is text; may be empty
+  std::string text = {};  // the input, where it is text; may be empty
 };
 
 // Precision, recall and F1 of each class from a square matrix [actual][predicted]; 0 where undefined, as scikit-learn.

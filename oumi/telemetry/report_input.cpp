@@ -41,7 +41,7 @@ class LineReader final : public nlohmann::json_sax<Json> {
   bool start_object(std::size_t) override { return ++depth_ > 0; }
   bool end_object() override { return --depth_ >= 0; }
   bool start_array(std::size_t) override {
-    depth_ += 2;  // numbers inside are no metrics
+    depth_ += 2;        // numbers inside are no metrics
     return depth_ > 2;  // a line is an object
   }
   bool end_array() override {
@@ -152,8 +152,11 @@ class FolderReader {
         if (line.find_first_not_of(" \t\r") == std::string_view::npos || input_.metrics.add_line(line)) continue;
         if (bad++ == 0) first_bad = number;
       }
-      if (bad == 1 && first_bad == number && !all.ends_with('\n')) input_.problems.push_back(name + ": the last line is cut short and left out.");
-      else if (bad > 0) input_.problems.push_back(cat(name, ": ", bad, bad == 1 ? " line" : " lines", " could not be read, the first is line ", first_bad, "."));
+      if (bad == 1 && first_bad == number && !all.ends_with('\n'))
+        input_.problems.push_back(name + ": the last line is cut short and left out.");
+      else if (bad > 0)
+        input_.problems.push_back(
+            cat(name, ": ", bad, bad == 1 ? " line" : " lines", " could not be read, the first is line ", first_bad, "."));
       if (number == 0) input_.problems.push_back(name + " is empty.");
     } catch (const Error& error) {
       input_.problems.push_back(cat(name, ": ", error.message(), "."));
@@ -217,14 +220,17 @@ ReportInput read_report_input(const fs::path& output_dir) {
     input.trainer_state = nullptr;
   }
   // Runs of Hugging Face's Trainer keep their log there.
-  if (input.metrics.lines() == 0 && input.trainer_state.is_object() && input.trainer_state.contains("log_history") && input.trainer_state["log_history"].is_array()) {
+  if (input.metrics.lines() == 0 && input.trainer_state.is_object() && input.trainer_state.contains("log_history") &&
+      input.trainer_state["log_history"].is_array()) {
     for (const Json& entry : input.trainer_state["log_history"]) input.metrics.add_object(entry);
     if (input.metrics.lines() > 0) input.problems.push_back("The curves come from the log_history of trainer_state.json.");
   }
   input.config_yaml = reader.text("telemetry/training_config.yaml", /*expected=*/true).value_or("");
   input.environment = reader.json("telemetry/environment.json", /*expected=*/true);
-  reader.converted("telemetry/evaluation.json", [&](const Json& json) { input.evaluation = evaluation_report_from_json(json); });
-  reader.converted("telemetry/sample_predictions.json", [&](const Json& json) { input.samples = sample_predictions_from_json(json); });
+  reader.converted("telemetry/evaluation.json",
+                   [&](const Json& json) { input.evaluation = evaluation_report_from_json(json); });
+  reader.converted("telemetry/sample_predictions.json",
+                   [&](const Json& json) { input.samples = sample_predictions_from_json(json); });
   return input;
 }
 

@@ -123,9 +123,13 @@ std::string wrap_page(const std::string& title, const std::string& body) {
   // the page, so that equal inputs give equal bytes and no input can hold its own page's nonce.
   const std::string nonce = hash_bytes(body.data(), body.size());
   return cat("<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n",
-             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'nonce-", nonce, "'\">\n",
-             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"referrer\" content=\"no-referrer\">\n<title>", escape_html(title), "</title>\n<style>", kStyle,
-             "</style>\n</head>\n<body>\n", body, "<script nonce=\"", nonce, "\">", kScript, "</script>\n</body>\n</html>\n");
+             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src "
+             "'unsafe-inline'; script-src 'nonce-",
+             nonce, "'\">\n",
+             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<meta name=\"referrer\" "
+             "content=\"no-referrer\">\n<title>",
+             escape_html(title), "</title>\n<style>", kStyle, "</style>\n</head>\n<body>\n", body, "<script nonce=\"", nonce,
+             "\">", kScript, "</script>\n</body>\n</html>\n");
 }
 
 }  // namespace oumi

@@ -36,7 +36,8 @@ class ReportTest : public testing::Test {
 };
 
 TEST_F(ReportTest, EmptyFolderFileAndMissingFolderAreUserErrors) {
-  for (const auto& [path, message] : {std::pair{directory_.path(), "holds no files of a run"}, {directory_.path() / "none", "no such folder"}}) {
+  for (const auto& [path, message] :
+       {std::pair{directory_.path(), "holds no files of a run"}, {directory_.path() / "none", "no such folder"}}) {
     try {
       make_report(path);
       ADD_FAILURE() << path;
@@ -48,23 +49,33 @@ TEST_F(ReportTest, EmptyFolderFileAndMissingFolderAreUserErrors) {
 
 TEST_F(ReportTest, ShowsCurvesTablesAndTiles) {
   std::string lines;
-  for (int step = 1; step <= 100; ++step) lines += "{\"step\": " + std::to_string(step * 10) + ", \"epoch\": 1.5, \"loss\": " + std::to_string(1.0 / step) + ", \"learning_rate\": 0.1}\n";
-  write("metrics_rank0000.jsonl", lines + "{\"step\": 1000, \"epoch\": 1.5, \"eval_loss\": 0.5, \"eval_accuracy\": 0.875, \"train_runtime\": 65}\n");
+  for (int step = 1; step <= 100; ++step)
+    lines += "{\"step\": " + std::to_string(step * 10) + ", \"epoch\": 1.5, \"loss\": " + std::to_string(1.0 / step) +
+             ", \"learning_rate\": 0.1}\n";
+  write("metrics_rank0000.jsonl",
+        lines + "{\"step\": 1000, \"epoch\": 1.5, \"eval_loss\": 0.5, \"eval_accuracy\": 0.875, \"train_runtime\": 65}\n");
   const std::string page = report();
-  EXPECT_THAT(page, AllOf(HasSubstr("<b>Loss</b>"), HasSubstr("<b>Learning rate</b>"), HasSubstr("<b>0.875</b><span>last evaluation accuracy"), HasSubstr("<b>01:05</b>"), HasSubstr("<b>1,000</b><span>steps")));
-  EXPECT_THAT(page, AllOf(HasSubstr("telemetry/training_config.yaml is missing."), HasSubstr("trainer_state.json is missing.")));
+  EXPECT_THAT(page, AllOf(HasSubstr("<b>Loss</b>"), HasSubstr("<b>Learning rate</b>"),
+                          HasSubstr("<b>0.875</b><span>last evaluation accuracy"), HasSubstr("<b>01:05</b>"),
+                          HasSubstr("<b>1,000</b><span>steps")));
+  EXPECT_THAT(page,
+              AllOf(HasSubstr("telemetry/training_config.yaml is missing."), HasSubstr("trainer_state.json is missing.")));
   EXPECT_THAT(page, AllOf(Not(HasSubstr("http://")), Not(HasSubstr("https://")), Not(HasSubstr("nan"))));
 }
 
 TEST_F(ReportTest, EscapesHostileTextEverywhere) {
   const std::string evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'";
   const std::string quoted = Json(evil).dump();
-  write("metrics_rank0000.jsonl", "{\"step\": 1, " + quoted + ": 1, \"loss\": 1}\n{\"step\": 2, " + quoted + ": 2, \"loss\": 2}\n");
+  write("metrics_rank0000.jsonl",
+        "{\"step\": 1, " + quoted + ": 1, \"loss\": 1}\n{\"step\": 2, " + quoted + ": 2, \"loss\": 2}\n");
   write("telemetry/training_config.yaml", "a: " + evil + "\n" + evil + ": b\n");
   write("telemetry/environment.json", "{" + quoted + ": " + quoted + "}");
   write("trainer_state.json", "{\"best\": [" + quoted + "], " + quoted + ": {\"x\": 1}}");
-  write("telemetry/evaluation.json", "{\"class_names\": [" + quoted + ", \"b\"], \"confusion_matrix\": [[1, 2], [3, 4]], \"per_class\": {" + quoted + ": {\"f1\": 1}}}");
-  write("telemetry/sample_predictions.json", "[{\"id\": " + quoted + ", \"label\": " + quoted + ", \"prediction\": " + quoted + ", \"text\": " + quoted + "}]");
+  write("telemetry/evaluation.json", "{\"class_names\": [" + quoted +
+                                         ", \"b\"], \"confusion_matrix\": [[1, 2], [3, 4]], \"per_class\": {" + quoted +
+                                         ": {\"f1\": 1}}}");
+  write("telemetry/sample_predictions.json",
+        "[{\"id\": " + quoted + ", \"label\": " + quoted + ", \"prediction\": " + quoted + ", \"text\": " + quoted + "}]");
   const std::string page = report();
   EXPECT_THAT(page, AllOf(Not(HasSubstr("<script>")), Not(HasSubstr("<img src=x")), HasSubstr("&lt;script&gt;alert(1)")));
   EXPECT_EQ(page.find("<script"), page.rfind("<script")) << "only the page's own script";
@@ -73,14 +84,17 @@ TEST_F(ReportTest, EscapesHostileTextEverywhere) {
 TEST_F(ReportTest, HostileErrorTextsAreEscapedToo) {
   write("metrics_rank0000.jsonl", "{\"step\": 1, \"loss\": 1}\n");
   write("telemetry/evaluation.json", "{\"per_class\": {\"<script>x</script>\": 3}}");
-  EXPECT_THAT(report(), AllOf(Not(HasSubstr("<script>x")), HasSubstr("per_class.&lt;script&gt;x&lt;/script&gt;: expected dict, got int")));
+  EXPECT_THAT(report(), AllOf(Not(HasSubstr("<script>x")),
+                              HasSubstr("per_class.&lt;script&gt;x&lt;/script&gt;: expected dict, got int")));
 }
 
 TEST_F(ReportTest, NamesWhatIsTornOrDamagedAndShowsTheRest) {
-  write("metrics_rank0000.jsonl", "{\"step\": 1, \"loss\": 1}\nnot json\n[1, 2]\n{\"loss\": 3}\n\n{\"step\": 2, \"loss\": 2}\n{\"step\": 3, \"lo");
+  write("metrics_rank0000.jsonl",
+        "{\"step\": 1, \"loss\": 1}\nnot json\n[1, 2]\n{\"loss\": 3}\n\n{\"step\": 2, \"loss\": 2}\n{\"step\": 3, \"lo");
   write("trainer_state.json", "{\"epoch\": 1");
   write("telemetry/evaluation.json", "{\"confusion_matrix\": [[1, 2], [3]]}");
-  write("telemetry/sample_predictions.json", R"([{"id": 1, "prediction": "a", "image": {"width": 2, "height": 2, "channels": 1, "data": "AAAA"}}])");
+  write("telemetry/sample_predictions.json",
+        R"([{"id": 1, "prediction": "a", "image": {"width": 2, "height": 2, "channels": 1, "data": "AAAA"}}])");
   const std::string page = report();
   EXPECT_THAT(page, HasSubstr("metrics_rank0000.jsonl: 4 lines could not be read, the first is line 2."));
   EXPECT_THAT(page, HasSubstr("trainer_state.json is damaged: it is not complete JSON."));
@@ -117,13 +131,15 @@ TEST_F(ReportTest, ResumedRunsReplaceLaterSteps) {
 }
 
 TEST_F(ReportTest, HuggingFaceLogHistoryStandsInForMissingMetrics) {
-  write("trainer_state.json", R"({"global_step": 20, "best_metric": NaN, "log_history": [{"step": 10, "loss": 1.5}, {"step": 20, "loss": NaN}]})");
+  write("trainer_state.json",
+        R"({"global_step": 20, "best_metric": NaN, "log_history": [{"step": 10, "loss": 1.5}, {"step": 20, "loss": NaN}]})");
   EXPECT_THAT(report(), AllOf(HasSubstr("<b>Loss</b>"), HasSubstr("log_history"), HasSubstr("1 value is NaN or infinite")));
 }
 
 TEST_F(ReportTest, AllNaNAndConstantAndHugeCurvesAreDrawn) {
   write("metrics_rank0000.jsonl",
-        "{\"step\": 1, \"loss\": \"NaN\", \"a\": 5, \"b\": 1.7e308, \"c\": 1e-320}\n{\"step\": 2, \"loss\": \"NaN\", \"a\": 5, \"b\": -1.7e308, \"c\": 2e-320}\n");
+        "{\"step\": 1, \"loss\": \"NaN\", \"a\": 5, \"b\": 1.7e308, \"c\": 1e-320}\n{\"step\": 2, \"loss\": \"NaN\", \"a\": 5, "
+        "\"b\": -1.7e308, \"c\": 2e-320}\n");
   const std::string page = report();
   const std::string paths = page.substr(page.find("<figure"), page.rfind("</figure>") - page.find("<figure"));
   EXPECT_THAT(paths, AllOf(Not(HasSubstr("nan ")), Not(HasSubstr("inf ")), HasSubstr("2 values are NaN")));
@@ -143,7 +159,8 @@ TEST_F(ReportTest, TwoHundredThousandLinesInSeconds) {
   std::string lines;
   for (int step = 1; step <= kLines; ++step) {
     const std::string value = std::to_string(std::sin(step * 0.01) + 2);
-    lines += "{\"step\": " + std::to_string(step) + ", \"epoch\": 1, \"loss\": " + value + ", \"grad_norm\": " + value + ", \"learning_rate\": 1e-5, \"samples_per_second\": 812.5}\n";
+    lines += "{\"step\": " + std::to_string(step) + ", \"epoch\": 1, \"loss\": " + value + ", \"grad_norm\": " + value +
+             ", \"learning_rate\": 1e-5, \"samples_per_second\": 812.5}\n";
   }
   write("metrics_rank0000.jsonl", lines);
   const auto begin = std::chrono::steady_clock::now();
@@ -154,7 +171,8 @@ TEST_F(ReportTest, TwoHundredThousandLinesInSeconds) {
 
 TEST(ThinOutTest, KeepsExtremesOrderAndGaps) {
   std::vector<MetricPoint> points;
-  for (int i = 0; i < 10000; ++i) points.push_back({static_cast<double>(i), i == 5000 ? 99.0 : i == 7000 ? -99.0 : i == 3000 ? kNaN : 0.0});
+  for (int i = 0; i < 10000; ++i)
+    points.push_back({static_cast<double>(i), i == 5000 ? 99.0 : i == 7000 ? -99.0 : i == 3000 ? kNaN : 0.0});
   const auto thin = thin_out(points, 100);
   EXPECT_LE(thin.size(), 100U);
   EXPECT_EQ(thin.front().step, 0);
@@ -172,8 +190,10 @@ TEST(ThinOutTest, KeepsExtremesOrderAndGaps) {
 }
 
 TEST(AxisTicksTest, AreRoundAndInside) {
-  EXPECT_THAT(axis_ticks(0, 1), testing::ElementsAre(0, testing::DoubleEq(0.2), testing::DoubleEq(0.4), testing::DoubleNear(0.6, 1e-12), testing::DoubleEq(0.8), 1));
-  for (const auto& [low, high] : {std::pair{0.0, 0.0}, {5.0, 5.0}, {-3.0, 1e300}, {1e-310, 2e-310}, {1e15, 1e15 + 1}, {-1.7e308, 1.7e308}}) {
+  EXPECT_THAT(axis_ticks(0, 1), testing::ElementsAre(0, testing::DoubleEq(0.2), testing::DoubleEq(0.4),
+                                                     testing::DoubleNear(0.6, 1e-12), testing::DoubleEq(0.8), 1));
+  for (const auto& [low, high] :
+       {std::pair{0.0, 0.0}, {5.0, 5.0}, {-3.0, 1e300}, {1e-310, 2e-310}, {1e15, 1e15 + 1}, {-1.7e308, 1.7e308}}) {
     const auto ticks = axis_ticks(low, high);
     ASSERT_GE(ticks.size(), 2U) << low << " " << high;
     ASSERT_LE(ticks.size(), 12U) << low << " " << high;
@@ -199,7 +219,10 @@ TEST(Base64Test, RoundTripsAndRefuses) {
 
 TEST(ReportDataTest, RoundTripsThroughFiles) {
   const TemporaryDirectory directory;
-  EvaluationReport evaluation{.metrics = {{"eval_loss", kNaN}, {"eval_accuracy", 0.5}}, .class_names = {"cat", "dog\xff"}, .confusion_matrix = {{3, 1}, {2, 4}}, .per_class = {}};
+  EvaluationReport evaluation{.metrics = {{"eval_loss", kNaN}, {"eval_accuracy", 0.5}},
+                              .class_names = {"cat", "dog\xff"},
+                              .confusion_matrix = {{3, 1}, {2, 4}},
+                              .per_class = {}};
   evaluation.per_class = scores_from_confusion_matrix(evaluation.confusion_matrix, evaluation.class_names);
   write_evaluation_report(directory.path() / "telemetry", evaluation);
   const auto read = evaluation_report_from_json(read_json_file(directory.path() / "telemetry/evaluation.json"));
@@ -220,7 +243,9 @@ TEST(ReportDataTest, RoundTripsThroughFiles) {
 
 TEST(ReportDataTest, RefusesWhatDoesNotFit) {
   const TemporaryDirectory directory;
-  EXPECT_THROW(write_evaluation_report(directory.path(), {.metrics = {}, .class_names = {}, .confusion_matrix = {{1, 2}}, .per_class = {}}), InternalError);
+  EXPECT_THROW(write_evaluation_report(directory.path(),
+                                       {.metrics = {}, .class_names = {}, .confusion_matrix = {{1, 2}}, .per_class = {}}),
+               InternalError);
   SamplePrediction sample;
   sample.image = Thumbnail{2, 2, 1, {1}};
   EXPECT_THROW(write_sample_predictions(directory.path(), {sample}), InternalError);

@@ -40,14 +40,16 @@ std::string operating_system() {
 
 // What decides about speed and, through the choice of kernels, about the last bits of results.
 bool matters(const std::string& flag) {
-  static const std::set<std::string> kFlags = {"sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq",
-                                               "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8",
-                                               "asimd", "sve", "sve2", "bf16", "i8mm"};
+  static const std::set<std::string> kFlags = {"sse4_2",   "avx",      "avx2",     "fma",         "f16c",        "avx512f",
+                                               "avx512bw", "avx512vl", "avx512dq", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+                                               "avx_vnni", "amx_tile", "amx_bf16", "amx_int8",    "asimd",       "sve",
+                                               "sve2",     "bf16",     "i8mm"};
   return kFlags.contains(flag);
 }
 
 Json cpu_info() {
-  Json cpu = {{"model", nullptr}, {"sockets", nullptr}, {"cores", nullptr}, {"threads", nullptr}, {"usable_threads", nullptr}, {"features", Json::array()}};
+  Json cpu = {{"model", nullptr},   {"sockets", nullptr},        {"cores", nullptr},
+              {"threads", nullptr}, {"usable_threads", nullptr}, {"features", Json::array()}};
   std::ifstream file("/proc/cpuinfo");
   std::set<std::string> sockets;
   std::set<std::pair<std::string, std::string>> cores;
@@ -106,9 +108,10 @@ Json memory_info() {
 
 Json variables() {
   Json values = Json::object();
-  for (const char* name : {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", "LD_PRELOAD", "ATEN_CPU_CAPABILITY",
-                           "ONEDNN_MAX_CPU_ISA", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "NCCL_DEBUG", "RANK", "WORLD_SIZE", "LOCAL_RANK",
-                           "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "HF_HOME", "HF_HUB_OFFLINE"}) {
+  for (const char* name :
+       {"OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_PROC_BIND", "KMP_AFFINITY", "GOMP_CPU_AFFINITY", "LD_PRELOAD",
+        "ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "NCCL_DEBUG", "RANK",
+        "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "HF_HOME", "HF_HUB_OFFLINE"}) {
     const char* value = std::getenv(name);
     values[name] = value == nullptr ? Json(nullptr) : Json(value);
   }
@@ -122,8 +125,9 @@ std::string text_of(const Json& value) {
 
 std::string devices_text(const Json& environment) {
   const Json& cpu = environment.at("cpu");
-  return cat("CPU: ", text_of(cpu.at("model")), "\ncores: ", text_of(cpu.at("cores")), ", threads: ", text_of(cpu.at("threads")),
-             ", usable threads: ", text_of(cpu.at("usable_threads")), "\naccelerators: none\n");
+  return cat("CPU: ", text_of(cpu.at("model")), "\ncores: ", text_of(cpu.at("cores")),
+             ", threads: ", text_of(cpu.at("threads")), ", usable threads: ", text_of(cpu.at("usable_threads")),
+             "\naccelerators: none\n");
 }
 
 }  // namespace
@@ -156,19 +160,23 @@ Json environment_info(const EnvironmentQuery& query) {
 std::string environment_text(const Json& environment) {
   std::vector<std::pair<std::string, std::string>> rows;
   const auto row = [&](const char* title, const Json& value) { rows.emplace_back(title, text_of(value)); };
-  const auto bytes = [](const Json& value) { return value.is_null() ? Json("not limited") : Json(format_bytes(value.get<std::uint64_t>())); };
+  const auto bytes = [](const Json& value) {
+    return value.is_null() ? Json("not limited") : Json(format_bytes(value.get<std::uint64_t>()));
+  };
   if (environment.contains("oumi_version")) row("oumi.cpp", environment["oumi_version"]);
   row("operating system", environment.at("os"));
   row("kernel", environment.at("kernel"));
   if (environment.contains("hostname")) row("host", environment["hostname"]);
   const Json& cpu = environment.at("cpu");
   row("CPU", cpu.at("model"));
-  rows.emplace_back("cores", cat(text_of(cpu.at("cores")), " cores, ", text_of(cpu.at("threads")), " threads, ", text_of(cpu.at("usable_threads")), " usable"));
+  rows.emplace_back("cores", cat(text_of(cpu.at("cores")), " cores, ", text_of(cpu.at("threads")), " threads, ",
+                                 text_of(cpu.at("usable_threads")), " usable"));
   std::vector<std::string> features;
   for (const Json& feature : cpu.at("features")) features.push_back(feature.get<std::string>());
   rows.emplace_back("CPU features", features.empty() ? "none that matter" : join(features, " "));
   const Json& memory = environment.at("memory");
-  rows.emplace_back("memory", cat(text_of(bytes(memory.at("total_bytes"))), ", ", text_of(bytes(memory.at("available_bytes"))), " available"));
+  rows.emplace_back("memory", cat(text_of(bytes(memory.at("total_bytes"))), ", ", text_of(bytes(memory.at("available_bytes"))),
+                                  " available"));
   row("memory limit", bytes(memory.at("limit_bytes")));
   row("compiler", environment.at("compiler"));
   row("build", environment.at("build_type"));
@@ -188,7 +196,8 @@ void write_run_files(const fs::path& directory, const RunFiles& files) {
   write_file_atomically(directory / "training_config.yaml", files.training_config_yaml);
   const Json environment = files.environment.is_null() ? environment_info() : files.environment;
   write_file_atomically(directory / "environment.json", environment.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
-  write_file_atomically(directory / "devices_info.txt", files.devices_info.empty() ? devices_text(environment) : files.devices_info);
+  write_file_atomically(directory / "devices_info.txt",
+                        files.devices_info.empty() ? devices_text(environment) : files.devices_info);
   const Json world = {{"LOCAL_WORLD_SIZE", files.local_world_size}, {"WORLD_SIZE", files.world_size}};
   write_file_atomically(directory / "world_size.json", world.dump(2) + "\n");
 }

@@ -12,8 +12,8 @@
 namespace oumi {
 
 struct EnvironmentQuery {
-  std::string oumi_version = {};                                     // empty: left out
-  std::vector<std::pair<std::string, std::string>> libraries = {};   // name, version: {"LibTorch", "2.11.0"}, ...
+  std::string oumi_version = {};                                    // empty: left out
+  std::vector<std::pair<std::string, std::string>> libraries = {};  // name, version: {"LibTorch", "2.11.0"}, ...
   bool hostname = true;
 };
 
@@ -27,7 +27,7 @@ std::string environment_text(const Json& environment);
 
 struct RunFiles {
   std::string training_config_yaml = {};
-  Json environment = nullptr;          // environment_info()
+  Json environment = nullptr;     // environment_info()
   std::string devices_info = {};  // free text about accelerators; empty: written from the environment
   std::int64_t world_size = 1;
   std::int64_t local_world_size = 1;

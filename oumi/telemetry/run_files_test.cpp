@@ -27,7 +27,8 @@ TEST(EnvironmentTest, TellsAboutThisMachine) {
   EXPECT_LE(info["cpu"]["usable_threads"].get<unsigned>(), std::max(1U, std::thread::hardware_concurrency()));
   EXPECT_GT(info["memory"]["total_bytes"].get<std::uint64_t>(), 1U << 20);
   const std::string text = environment_text(info);
-  EXPECT_THAT(text, testing::AllOf(HasSubstr("oumi.cpp          1.2.3\n"), HasSubstr("LibTorch          2.11.0\n"), HasSubstr("OMP_NUM_THREADS   3\n")));
+  EXPECT_THAT(text, testing::AllOf(HasSubstr("oumi.cpp          1.2.3\n"), HasSubstr("LibTorch          2.11.0\n"),
+                                   HasSubstr("OMP_NUM_THREADS   3\n")));
   ::unsetenv("OMP_NUM_THREADS");
 }
 
@@ -60,7 +61,8 @@ TEST_F(LoggingTest, WritesFileAndTerminalByLevelAndAppends) {
   log_error("broken");
   const std::string terminal = testing::internal::GetCapturedStderr();
   EXPECT_EQ(terminal, "shown {} %s\nwarning: careful \\x1b[2J\nerror: broken\n");
-  EXPECT_THAT(file(), testing::AllOf(HasSubstr("[rank 0] [info] shown {} %s\n"), HasSubstr("[info] only here\n"), HasSubstr("[error] broken\n"), testing::Not(HasSubstr("hidden"))));
+  EXPECT_THAT(file(), testing::AllOf(HasSubstr("[rank 0] [info] shown {} %s\n"), HasSubstr("[info] only here\n"),
+                                     HasSubstr("[error] broken\n"), testing::Not(HasSubstr("hidden"))));
 }
 
 TEST_F(LoggingTest, BeforeInitWarningsGoToTheTerminal) {
@@ -73,11 +75,16 @@ TEST_F(LoggingTest, BeforeInitWarningsGoToTheTerminal) {
 TEST_F(LoggingTest, ThreadsDoNotMixLines) {
   init_logging({.directory = directory_.path() / "logs", .level = LogLevel::kInfo, .console = false});
   std::vector<std::thread> threads;
-  for (int t = 0; t < 4; ++t) threads.emplace_back([] { for (int i = 0; i < 200; ++i) log_info(std::string(100, 'x')); });
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([] {
+      for (int i = 0; i < 200; ++i) log_info(std::string(100, 'x'));
+    });
   for (std::thread& thread : threads) thread.join();
   std::size_t whole = 0;
   for (const std::string& line : {file()}) {
-    for (std::size_t at = line.find("[info] " + std::string(100, 'x') + "\n"); at != std::string::npos; at = line.find("[info] " + std::string(100, 'x') + "\n", at + 1)) ++whole;
+    for (std::size_t at = line.find("[info] " + std::string(100, 'x') + "\n"); at != std::string::npos;
+         at = line.find("[info] " + std::string(100, 'x') + "\n", at + 1))
+      ++whole;
   }
   EXPECT_EQ(whole, 800U);
 }

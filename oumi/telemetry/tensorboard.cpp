@@ -18,9 +18,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-double wall_time() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
+double wall_time() { return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count(); }
 
 std::string host_name() {
   std::array<char, HOST_NAME_MAX + 1> name{};
@@ -30,7 +28,8 @@ std::string host_name() {
 
 fs::path new_event_path(const fs::path& directory) {
   static std::atomic<int> files{0};
-  return directory / cat("events.out.tfevents.", static_cast<std::int64_t>(wall_time()), ".", host_name(), ".", ::getpid(), ".", files++);
+  return directory /
+         cat("events.out.tfevents.", static_cast<std::int64_t>(wall_time()), ".", host_name(), ".", ::getpid(), ".", files++);
 }
 
 template <class Integer>
@@ -53,7 +52,8 @@ std::string code_block(std::string_view text, std::string_view language) {
 
 std::string tensorboard_tag(std::string_view name) {
   for (const std::string_view group : {"eval", "test"}) {
-    if (name.size() > group.size() + 1 && name.starts_with(group) && name[group.size()] == '_') return cat(group, "/", name.substr(group.size() + 1));
+    if (name.size() > group.size() + 1 && name.starts_with(group) && name[group.size()] == '_')
+      return cat(group, "/", name.substr(group.size() + 1));
   }
   return cat("train/", name);
 }
@@ -90,7 +90,8 @@ std::string frame_tfrecord(std::string_view payload) {
 
 class TensorBoardWriter::Impl {
  public:
-  explicit Impl(const fs::path& directory) : file((make_directories(directory), new_event_path(directory)), AppendFile::Existing::kRefuse) {
+  explicit Impl(const fs::path& directory)
+      : file((make_directories(directory), new_event_path(directory)), AppendFile::Existing::kRefuse) {
     write(encode_file_version(wall_time()));
   }
 
@@ -128,7 +129,9 @@ void TensorBoardWriter::on_histogram(std::string_view name, std::int64_t step, s
   impl_->write(encode_histogram(wall_time(), step, name, values));
 }
 
-void TensorBoardWriter::on_text(std::string_view tag, std::string_view text) { impl_->write(encode_text(wall_time(), 0, tag, text)); }
+void TensorBoardWriter::on_text(std::string_view tag, std::string_view text) {
+  impl_->write(encode_text(wall_time(), 0, tag, text));
+}
 
 void TensorBoardWriter::on_run_end() { flush(); }
 void TensorBoardWriter::flush() { impl_->file.sync(); }

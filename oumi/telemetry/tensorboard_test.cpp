@@ -75,7 +75,8 @@ TEST(TensorBoardTest, EventsHaveTheBytesOfTensorBoardsOwnClasses) {
   const double time = expected["wall_time"].get<double>();
   EXPECT_EQ(to_hex(encode_file_version(time)), expected["version"]);
   EXPECT_EQ(to_hex(encode_session_start(time, 101)), expected["session"]);
-  const std::string scalars = encode_scalars(time, 7, {{"train/loss", 0.25}, {"eval/loss", std::numeric_limits<double>::infinity()}});
+  const std::string scalars =
+      encode_scalars(time, 7, {{"train/loss", 0.25}, {"eval/loss", std::numeric_limits<double>::infinity()}});
   EXPECT_EQ(to_hex(scalars), expected["scalars"]);
   EXPECT_EQ(to_hex(frame_tfrecord(scalars)), expected["framed_scalars"]);
   EXPECT_EQ(to_hex(encode_text(time, 0, "config", "a: 1 \xC3\xBC")), expected["text"]);
@@ -88,7 +89,8 @@ TEST(TensorBoardTest, HistogramOfNothingFiniteIsNoEvent) {
 }
 
 TEST(TensorBoardTest, HistogramTakesExtremeValues) {
-  const std::vector<float> values = {0, -0.0F, 1e-30F, -1e-30F, std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest(), std::nanf("")};
+  const std::vector<float> values = {
+      0, -0.0F, 1e-30F, -1e-30F, std::numeric_limits<float>::max(), std::numeric_limits<float>::lowest(), std::nanf("")};
   EXPECT_FALSE(encode_histogram(0, 1, "w", values).empty());
 }
 
@@ -105,7 +107,8 @@ TEST(TensorBoardTest, FileHoldsWholeRecordsInOrder) {
   ASSERT_EQ(records.size(), 3U);
   EXPECT_THAT(records[0], testing::HasSubstr("brain.Event:2"));
   EXPECT_THAT(records[1], testing::HasSubstr("````yaml\ntext: |"));
-  EXPECT_THAT(records[2], testing::AllOf(testing::HasSubstr("train/loss"), testing::HasSubstr("train/epoch"), testing::Not(testing::HasSubstr("train/step"))));
+  EXPECT_THAT(records[2], testing::AllOf(testing::HasSubstr("train/loss"), testing::HasSubstr("train/epoch"),
+                                         testing::Not(testing::HasSubstr("train/step"))));
 }
 
 TEST(TensorBoardTest, ResumedRunPurgesLaterStepsOfEarlierFiles) {

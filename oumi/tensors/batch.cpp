@@ -63,13 +63,15 @@ const Tensor& Outputs::logits() const {
   for (const auto& [name, tensor] : *this) {
     if (!is_loss_name(name) && tensor.defined()) return tensor;
   }
-  throw UserError("model", "returned no output beside the loss: expected 'logits' or 'outputs', got [" + join(names(), ", ") + "]");
+  throw UserError("model",
+                  "returned no output beside the loss: expected 'logits' or 'outputs', got [" + join(names(), ", ") + "]");
 }
 
 std::vector<TensorDict::Entry> Outputs::auxiliary_losses() const {
   std::vector<Entry> losses;
   for (const Entry& entry : *this) {
-    if (entry.first != "loss" && is_loss_name(entry.first) && entry.second.defined() && entry.second.numel() == 1) losses.push_back(entry);
+    if (entry.first != "loss" && is_loss_name(entry.first) && entry.second.defined() && entry.second.numel() == 1)
+      losses.push_back(entry);
   }
   return losses;
 }

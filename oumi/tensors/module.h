@@ -118,11 +118,11 @@ class ModuleHolder : public torch::nn::ModuleHolder<Impl> {
 };
 
 // Defines the holder `Name` of `NameImpl`, as TORCH_MODULE does.
-#define OUMI_MODULE(Name)                                    \
-  class Name : public ::oumi::ModuleHolder<Name##Impl> {     \
-   public:                                                   \
-    using ::oumi::ModuleHolder<Name##Impl>::ModuleHolder;    \
-    using Impl [[maybe_unused]] = Name##Impl;                \
+#define OUMI_MODULE(Name)                                 \
+  class Name : public ::oumi::ModuleHolder<Name##Impl> {  \
+   public:                                                \
+    using ::oumi::ModuleHolder<Name##Impl>::ModuleHolder; \
+    using Impl [[maybe_unused]] = Name##Impl;             \
   }
 
 }  // namespace oumi

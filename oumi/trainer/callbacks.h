@@ -46,10 +46,10 @@ class TrainerCallback {
   virtual void on_train_end(CallbackContext&) {}
   virtual void on_epoch_begin(CallbackContext&) {}
   virtual void on_epoch_end(CallbackContext&) {}
-  virtual void on_step_begin(CallbackContext&) {}         // before an update's first micro-batch
-  virtual void on_substep_end(CallbackContext&) {}        // after each micro-batch but the update's last
-  virtual void on_pre_optimizer_step(CallbackContext&) {} // gradients are clipped
-  virtual void on_optimizer_step(CallbackContext&) {}     // weights are updated, gradients not yet cleared
+  virtual void on_step_begin(CallbackContext&) {}          // before an update's first micro-batch
+  virtual void on_substep_end(CallbackContext&) {}         // after each micro-batch but the update's last
+  virtual void on_pre_optimizer_step(CallbackContext&) {}  // gradients are clipped
+  virtual void on_optimizer_step(CallbackContext&) {}      // weights are updated, gradients not yet cleared
   virtual void on_step_end(CallbackContext&) {}
   virtual void on_evaluate(CallbackContext&, const MetricValues&) {}
   virtual void on_predict(CallbackContext&, const MetricValues&) {}

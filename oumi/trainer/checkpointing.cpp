@@ -19,7 +19,6 @@
 #include "oumi/optim/torch_state.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/metrics_file.h"
-#include "oumi/telemetry/metrics_file.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/trainer_notify.h"
 
@@ -38,7 +37,8 @@ void Trainer::save_checkpoint(Run& run) {
   if (run.saved_step == state_.global_step && !state_.evaluation_pending) return;
   const std::string best_before = state_.best_model_checkpoint;
   const fs::path final_path = fs::path(args_.output_dir) / cat("checkpoint-", state_.global_step);
-  if (state_.best_global_step && *state_.best_global_step == state_.global_step) state_.best_model_checkpoint = final_path.string();
+  if (state_.best_global_step && *state_.best_global_step == state_.global_step)
+    state_.best_model_checkpoint = final_path.string();
   for (const CallbackPtr& callback : callbacks_) {
     if (!callback->name().empty()) state_.stateful_callbacks[callback->name()] = callback->state_dict();
   }
@@ -60,12 +60,12 @@ void Trainer::save_checkpoint(Run& run) {
       writer.add_state("rng_state.safetensors", {{"cpu", run.boundary.rng_state}});
       if (run.ema) writer.add_state("ema.safetensors", run.ema->state_dict());
       writer.add_json("data_state.json", {{"epoch", run.boundary.epoch},
-                                                 {"batches", run.boundary.batches},
-                                                 {"epoch_ended", run.boundary.epoch_ended},
-                                                 {"loader", run.boundary.loader_state},
-                                                 {"batch_size", run.loader->options().batch_size},
-                                                 {"seed", args_.data_seed.value_or(args_.seed)},
-                                                 {"dataset_fingerprint", options_.train_dataset->fingerprint()}});
+                                          {"batches", run.boundary.batches},
+                                          {"epoch_ended", run.boundary.epoch_ended},
+                                          {"loader", run.boundary.loader_state},
+                                          {"batch_size", run.loader->options().batch_size},
+                                          {"seed", args_.data_seed.value_or(args_.seed)},
+                                          {"dataset_fingerprint", options_.train_dataset->fingerprint()}});
       writer.add_json("environment.json", numerics_environment());
       if (args_.save_hf_optimizer) {
         write_torch_file(directory / "optimizer.pt", to_torch_optimizer_state(*run.optimizer));
@@ -84,7 +84,8 @@ void Trainer::save_checkpoint(Run& run) {
   run.saved_step = state_.global_step;
   log_to_file(LogLevel::kInfo, "saved " + final_path.string());
   if (args_.save_total_limit) {
-    const RotationResult rotation = rotate_checkpoints(args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = state_.best_global_step});
+    const RotationResult rotation = rotate_checkpoints(
+        args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = state_.best_global_step});
     for (const auto& [path, reason] : rotation.failed) log_warning("cannot remove " + path.string() + ": " + reason);
   }
   notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_save(context, final_path.string()); });
@@ -92,31 +93,38 @@ void Trainer::save_checkpoint(Run& run) {
 
 void Trainer::restore(Run& run, const fs::path& checkpoint) {
   if (!fs::is_directory(checkpoint)) {
-    throw UserError("training.resume_from_checkpoint", "expected a checkpoint folder, got " + checkpoint.string(), "check the path");
+    throw UserError("training.resume_from_checkpoint", "expected a checkpoint folder, got " + checkpoint.string(),
+                    "check the path");
   }
   const bool ours = fs::exists(checkpoint / "manifest.json");
   const ResumeSearch checked = check_resume_checkpoint(checkpoint, {.allow_without_manifest = true});
   if (!checked.warning.empty()) log_warning(checked.warning);
   load_state_dict(*model_, load_weights(checkpoint), /*strict=*/true, checkpoint.string());
-  state_ = TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
+  state_ =
+      TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
   run.resumed_step = run.saved_step = state_.global_step;
   run.resumed_samples = state_.samples_seen;
   for (const CallbackPtr& callback : callbacks_) {
-    if (!callback->name().empty() && state_.stateful_callbacks.contains(callback->name())) callback->load_state_dict(state_.stateful_callbacks[callback->name()]);
+    if (!callback->name().empty() && state_.stateful_callbacks.contains(callback->name()))
+      callback->load_state_dict(state_.stateful_callbacks[callback->name()]);
   }
 
   if (fs::exists(checkpoint / "optimizer.json")) {
-    load_optimizer_state(*run.optimizer, run.parameter_names,
-                         {load_safetensors(checkpoint / "optimizer.safetensors"), read_json_file(checkpoint / "optimizer.json")});
+    load_optimizer_state(
+        *run.optimizer, run.parameter_names,
+        {load_safetensors(checkpoint / "optimizer.safetensors"), read_json_file(checkpoint / "optimizer.json")});
     run.scheduler->load_state_dict(read_json_file(checkpoint / "scheduler.json"));
   } else if (fs::exists(checkpoint / "optimizer.pt") && fs::exists(checkpoint / "scheduler.pt")) {
     load_torch_optimizer_state(*run.optimizer, run.parameter_names, read_torch_file(checkpoint / "optimizer.pt"));
     load_torch_scheduler_state(*run.scheduler, read_torch_file(checkpoint / "scheduler.pt"));
   } else {
-    throw UserError(checkpoint.string(), "holds weights but no optimizer state: expected optimizer.safetensors and optimizer.json, or optimizer.pt and scheduler.pt",
+    throw UserError(checkpoint.string(),
+                    "holds weights but no optimizer state: expected optimizer.safetensors and optimizer.json, or optimizer.pt "
+                    "and scheduler.pt",
                     "it was saved with save_only_model; start a new run with model.model_name set to this folder");
   }
-  if (run.ema && fs::exists(checkpoint / "ema.safetensors")) run.ema->load_state_dict(load_safetensors(checkpoint / "ema.safetensors"));
+  if (run.ema && fs::exists(checkpoint / "ema.safetensors"))
+    run.ema->load_state_dict(load_safetensors(checkpoint / "ema.safetensors"));
   if (fs::exists(checkpoint / "rng_state.safetensors")) {
     run.boundary.rng_state = load_safetensors(checkpoint / "rng_state.safetensors").at("cpu").clone();
     restore_cpu_rng_state(run.boundary.rng_state);
@@ -126,7 +134,9 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
     const Json data = read_json_file(checkpoint / "data_state.json");
     const std::string saved = data.value("dataset_fingerprint", std::string());
     if (saved != options_.train_dataset->fingerprint() && !args_.ignore_data_skip) {
-      throw UserError(checkpoint.string(), "the training data changed since the checkpoint: expected fingerprint " + saved + ", got " + options_.train_dataset->fingerprint(),
+      throw UserError(checkpoint.string(),
+                      "the training data changed since the checkpoint: expected fingerprint " + saved + ", got " +
+                          options_.train_dataset->fingerprint(),
                       "resume with the same data, or start its epoch afresh with training.ignore_data_skip: true");
     }
     run.boundary.epoch = data.value("epoch", std::int64_t{0});
@@ -137,8 +147,8 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
     if (old_batch != run.loader->options().batch_size) {
       // The position is kept by samples: the epoch goes on with those that were not seen yet.
       const std::int64_t new_batch = run.loader->options().batch_size;
-      log_warning(cat("the batch size changed from ", old_batch, " to ", new_batch, " since the checkpoint; the epoch goes on at sample ",
-                      run.boundary.batches * old_batch));
+      log_warning(cat("the batch size changed from ", old_batch, " to ", new_batch,
+                      " since the checkpoint; the epoch goes on at sample ", run.boundary.batches * old_batch));
       run.boundary.batches = run.boundary.batches * old_batch / new_batch;
     }
   } else {
@@ -153,7 +163,8 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
     const Json then = read_json_file(checkpoint / "environment.json"), now = numerics_environment();
     for (const auto& [key, value] : now.items()) {
       if (then.contains(key) && then[key] != value) {
-        log_warning("resuming on another machine or setting: " + key + " was " + then[key].dump() + ", is " + value.dump() + "; results may differ in the last bits");
+        log_warning("resuming on another machine or setting: " + key + " was " + then[key].dump() + ", is " + value.dump() +
+                    "; results may differ in the last bits");
       }
     }
   }

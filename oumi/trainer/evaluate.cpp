@@ -26,9 +26,11 @@ class EvaluationMode {
   bool was_training_;
 };
 
-std::unique_ptr<DataLoader> evaluation_loader(const DatasetPtr& dataset, const TrainerOptions& options, const TrainingArguments& args) {
+std::unique_ptr<DataLoader> evaluation_loader(const DatasetPtr& dataset, const TrainerOptions& options,
+                                              const TrainingArguments& args) {
   Json kwargs{{"batch_size", args.per_device_eval_batch_size}, {"num_workers", args.dataloader_num_workers}};
-  if (args.dataloader_num_workers > 0 && args.dataloader_prefetch_factor) kwargs["prefetch_factor"] = *args.dataloader_prefetch_factor;
+  if (args.dataloader_num_workers > 0 && args.dataloader_prefetch_factor)
+    kwargs["prefetch_factor"] = *args.dataloader_prefetch_factor;
   for (const auto& [key, value] : options.eval_dataloader_kwargs.items()) kwargs[key] = value;
   DataLoaderOptions loader_options = DataLoaderOptions::from_kwargs(kwargs);
   loader_options.collate_fn = options.data_collator;
@@ -40,7 +42,8 @@ std::unique_ptr<DataLoader> evaluation_loader(const DatasetPtr& dataset, const T
 MetricValues Trainer::evaluate(const EvalDatasets& datasets, const std::string& prefix) {
   const EvalDatasets& sets = datasets.sets.empty() ? options_.eval_dataset : datasets;
   if (sets.sets.empty()) {
-    throw UserError("data.validation", "there is nothing to evaluate on", "give an eval_dataset, or data.validation.datasets in the config");
+    throw UserError("data.validation", "there is nothing to evaluate on",
+                    "give an eval_dataset, or data.validation.datasets in the config");
   }
   // The averaged weights are what is saved in the end, so they are what is measured.
   std::optional<AveragedParameters> averaged;
@@ -104,7 +107,10 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
     samples += batch_size;
     ++batches;
     if (run_ != nullptr) {
-      run_->events->on_progress({.phase = consumer ? Phase::kPredict : Phase::kEvaluate, .step = batches, .total = total_batches, .samples = samples,
+      run_->events->on_progress({.phase = consumer ? Phase::kPredict : Phase::kEvaluate,
+                                 .step = batches,
+                                 .total = total_batches,
+                                 .samples = samples,
                                  .epoch = state_.epoch});
     }
     notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_prediction_step(context); });

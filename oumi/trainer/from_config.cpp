@@ -1,8 +1,8 @@
 #include "oumi/trainer/from_config.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/Version.h>
-#include <ATen/Context.h>
 #include <torch/version.h>
 
 #include <algorithm>
@@ -72,19 +72,19 @@ void prepare_output_directory(const TrainingConfig& config, bool overwrite) {
       run_files.push_back(entry.path());
     } else if (!overwrite) {
       throw UserError("training.output_dir", directory.string() + " is not empty: found " + name,
-                      "choose another folder; --overwrite deletes an earlier run's files there, --training.try_resume_from_last_checkpoint true goes on with it");
+                      "choose another folder; --overwrite deletes an earlier run's files there, "
+                      "--training.try_resume_from_last_checkpoint true goes on with it");
     }
   }
   if (!overwrite && !run_files.empty()) {
-    throw UserError("training.output_dir", directory.string() + " holds an earlier run: found " + run_files.front().filename().string(),
-                    "choose another folder, or --overwrite it, or go on with it by --training.try_resume_from_last_checkpoint true");
+    throw UserError(
+        "training.output_dir", directory.string() + " holds an earlier run: found " + run_files.front().filename().string(),
+        "choose another folder, or --overwrite it, or go on with it by --training.try_resume_from_last_checkpoint true");
   }
   for (const fs::path& path : run_files) fs::remove_all(path);
 }
 
-EnvironmentQuery environment_query() {
-  return {.oumi_version = kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}};
-}
+EnvironmentQuery environment_query() { return {.oumi_version = kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}}; }
 
 TrainerOptions trainer_options(const TrainingConfig& config, ModelPtr model) {
   TrainerOptions options;
@@ -190,8 +190,10 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     trainer.dataloader_kwargs = config.data.train.dataloader_kwargs;
     // Which code ran beside the config's own: comments, so that the file stays a config.
     std::string plugins;
-    for (const LoadedPlugin& plugin : loaded_plugins()) plugins += "# plugin: " + plugin.path + " xxh3_128 " + plugin.hash + "\n";
-    write_run_files(directory / "telemetry", {.training_config_yaml = plugins + trainer.config_yaml, .environment = environment_info(environment_query())});
+    for (const LoadedPlugin& plugin : loaded_plugins())
+      plugins += "# plugin: " + plugin.path + " xxh3_128 " + plugin.hash + "\n";
+    write_run_files(directory / "telemetry", {.training_config_yaml = plugins + trainer.config_yaml,
+                                              .environment = environment_info(environment_query())});
     return Trainer(std::move(trainer)).train();
   } catch (const StoppedBySignal& stopped) {
     log_warning(std::string(stopped.what()) + "; go on with --training.try_resume_from_last_checkpoint true");
@@ -208,10 +210,12 @@ ModelPtr load_trained_model(const TrainingConfig& config) {
     const fs::path saved = config.training.output_dir;
     const PretrainedConfig written = read_pretrained_config(saved);
     if (!written.model_type.empty() && model_registry().find(written.model_type) == nullptr) {
-      throw UserError((saved / "config.json").string(), "unknown model '" + written.model_type + "'", "give the plug-in that registers it: --plugin LIB");
+      throw UserError((saved / "config.json").string(), "unknown model '" + written.model_type + "'",
+                      "give the plug-in that registers it: --plugin LIB");
     }
     if (!is_pretrained_model(saved)) {
-      throw UserError("model.model_name", "there are no trained weights: expected a saved model in training.output_dir (" + saved.string() + ")",
+      throw UserError("model.model_name",
+                      "there are no trained weights: expected a saved model in training.output_dir (" + saved.string() + ")",
                       "run oumi-cpp train with this config first, or set model.model_name to a saved model's folder");
     }
     params.model_name = saved.string();
@@ -223,7 +227,8 @@ ModelPtr load_trained_model(const TrainingConfig& config) {
 
 MetricValues evaluate_from_config(const TrainingConfig& config) {
   if (config.data.validation.datasets.empty()) {
-    throw UserError("data.validation.datasets", "there is nothing to evaluate on: expected at least one dataset, got none", "add data.validation to the config");
+    throw UserError("data.validation.datasets", "there is nothing to evaluate on: expected at least one dataset, got none",
+                    "add data.validation to the config");
   }
   TrainerOptions options = trainer_options(config, load_trained_model(config));
   options.args.load_best_model_at_end = false;  // about training; its rules do not matter here
@@ -235,15 +240,18 @@ MetricValues evaluate_from_config(const TrainingConfig& config) {
 MetricValues predict_from_config(const TrainingConfig& config, const fs::path& output) {
   const bool has_test = !config.data.test.datasets.empty();
   const DatasetSplitParams& split = has_test ? config.data.test : config.data.validation;
-  if (split.datasets.empty()) throw UserError("data.test.datasets", "there is nothing to predict: expected a test or validation set, got none", "add data.test to the config");
+  if (split.datasets.empty())
+    throw UserError("data.test.datasets", "there is nothing to predict: expected a test or validation set, got none",
+                    "add data.test to the config");
   TrainerOptions options = trainer_options(config, load_trained_model(config));
   options.args.load_best_model_at_end = false;
   options.data_collator = collator_of(split);
   options.eval_dataloader_kwargs = split.dataloader_kwargs;
   Trainer trainer(std::move(options));
   PredictionWriter writer(output);
-  MetricValues metrics = trainer.predict(build_split(config, split, has_test ? DatasetSplitKind::kTest : DatasetSplitKind::kValidation),
-                                         [&](const PredictionBatch& batch) { writer.write(batch); });
+  MetricValues metrics =
+      trainer.predict(build_split(config, split, has_test ? DatasetSplitKind::kTest : DatasetSplitKind::kValidation),
+                      [&](const PredictionBatch& batch) { writer.write(batch); });
   writer.close();
   return metrics;
 }

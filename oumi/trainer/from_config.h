@@ -13,7 +13,8 @@ namespace oumi {
 TrainingArguments training_arguments(const TrainingConfig& config);
 
 struct TrainRunOptions {
-  bool overwrite = false;  // delete an earlier run's files in output_dir; without it and without resuming, a folder with files is refused
+  bool overwrite =
+      false;  // delete an earlier run's files in output_dir; without it and without resuming, a folder with files is refused
 };
 
 // Builds model, data and trainer, trains, and writes all files of a run. Throws UserError for settings that cannot be honoured.

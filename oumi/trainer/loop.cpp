@@ -71,7 +71,8 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
 
     update(run, micro_batches);
     run.boundary.batches += static_cast<std::int64_t>(micro_batches.size());
-    state_.epoch = static_cast<double>(epoch) + static_cast<double>(run.boundary.batches) / static_cast<double>(plan_.batches_per_epoch);
+    state_.epoch =
+        static_cast<double>(epoch) + static_cast<double>(run.boundary.batches) / static_cast<double>(plan_.batches_per_epoch);
     after_update(run);
   }
   if (control_.should_training_stop && run.boundary.batches < plan_.batches_per_epoch) return;  // the epoch is not over
@@ -95,11 +96,13 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   const auto count = static_cast<std::int64_t>(micro_batches.size());
   for (std::int64_t i = 0; i < count; ++i) {
     if (i > 0) stop_if_asked(run);
-    const Batch batch = device_.is_cpu() ? micro_batches[static_cast<std::size_t>(i)] : micro_batches[static_cast<std::size_t>(i)].to(device_);
+    const Batch batch =
+        device_.is_cpu() ? micro_batches[static_cast<std::size_t>(i)] : micro_batches[static_cast<std::size_t>(i)].to(device_);
     try {
       loss += training_step(*model_, batch, count).item<double>();
     } catch (const UserError& error) {
-      throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")", error.hint());
+      throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")",
+                      error.hint());
     }
     if (i + 1 < count) notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_substep_end(context); });
     const std::int64_t tokens = count_tokens(batch);
@@ -124,21 +127,24 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
 
   ++state_.global_step;
   const bool hide = args_.logging_nan_inf_filter && !std::isfinite(loss);
-  state_.loss_sum_since_log += hide ? state_.loss_sum_since_log / static_cast<double>(std::max<std::int64_t>(state_.global_step - 1 - state_.last_logged_step, 1)) : loss;
+  state_.loss_sum_since_log += hide ? state_.loss_sum_since_log / static_cast<double>(std::max<std::int64_t>(
+                                                                      state_.global_step - 1 - state_.last_logged_step, 1))
+                                    : loss;
   state_.total_loss += hide ? 0 : loss;
 }
 
 void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm) {
-  const std::string what = cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", loss, ", grad_norm ",
-                               grad_norm, ", in the batch of samples ", list_samples(micro_batches));
+  const std::string what = cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", loss,
+                               ", grad_norm ", grad_norm, ", in the batch of samples ", list_samples(micro_batches));
   if (args_.nan_policy == NanPolicy::kSkip) {
     log_warning(what + "; the update is left out (training.nan_policy: SKIP)");
     return;
   }
   run.optimizer->zero_grad(true);
-  throw UserError("training.loss", what,
-                  "weights were not touched. Look at these samples, lower training.learning_rate, clip with training.max_grad_norm, or "
-                  "leave such updates out with training.nan_policy: SKIP");
+  throw UserError(
+      "training.loss", what,
+      "weights were not touched. Look at these samples, lower training.learning_rate, clip with training.max_grad_norm, or "
+      "leave such updates out with training.nan_policy: SKIP");
 }
 
 void Trainer::after_update(Run& run) {
@@ -159,7 +165,8 @@ void Trainer::maybe_log_evaluate_save(Run& run) {
     const auto rates = run.rate.take();
     values.emplace_back("samples_per_second", rates.samples_per_second);
     if (rates.tokens_per_second > 0) values.emplace_back("tokens_per_second", rates.tokens_per_second);
-    if (args_.include_num_input_tokens_seen) values.emplace_back("num_input_tokens_seen", static_cast<double>(state_.num_input_tokens_seen));
+    if (args_.include_num_input_tokens_seen)
+      values.emplace_back("num_input_tokens_seen", static_cast<double>(state_.num_input_tokens_seen));
     state_.loss_sum_since_log = 0;
     state_.last_logged_step = state_.global_step;
     log(values);
@@ -174,7 +181,8 @@ void Trainer::maybe_log_evaluate_save(Run& run) {
     state_.evaluation_pending = true;  // until it is done: a stop in the middle does it again on resume
     const MetricValues metrics = evaluate_or_stop(run);
     state_.evaluation_pending = false;
-    if (args_.load_best_model_at_end || args_.save_strategy == "best" || args_.early_stopping_patience || !args_.metric_for_best_model.empty()) {
+    if (args_.load_best_model_at_end || args_.save_strategy == "best" || args_.early_stopping_patience ||
+        !args_.metric_for_best_model.empty()) {
       const double value = metric_value(metrics, best_metric_key(args_));
       // Early stopping compares with the best before this evaluation, so callbacks come first.
       notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_evaluate(context, metrics); });
@@ -211,7 +219,8 @@ void Trainer::write_histograms(Run& run) {
   for (const auto& [name, tensor] : state_dict(*model_)) {
     if (!tensor.is_floating_point()) continue;
     const Tensor values = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
-    run.events->on_histogram(name, state_.global_step, {values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())});
+    run.events->on_histogram(name, state_.global_step,
+                             {values.const_data_ptr<float>(), static_cast<std::size_t>(values.numel())});
   }
 }
 

@@ -25,13 +25,13 @@ Tensor Trainer::compute_loss(Model& model, const Batch& batch, Outputs* outputs)
     Tensor weights;
     if (!args_.class_weights.empty()) {
       if (static_cast<std::int64_t>(args_.class_weights.size()) != logits.size(-1)) {
-        throw UserError("training.class_weights", cat("expected one weight for each of the model's ", logits.size(-1), " classes, got ",
-                                                      args_.class_weights.size()));
+        throw UserError("training.class_weights", cat("expected one weight for each of the model's ", logits.size(-1),
+                                                      " classes, got ", args_.class_weights.size()));
       }
       weights = torch::tensor(args_.class_weights, torch::TensorOptions().dtype(at::kFloat).device(logits.device()));
     }
-    loss = at::cross_entropy_loss(logits.reshape({-1, logits.size(-1)}).to(at::kFloat), labels.reshape({-1}), weights, at::Reduction::Mean, -100,
-                                  args_.label_smoothing_factor);
+    loss = at::cross_entropy_loss(logits.reshape({-1, logits.size(-1)}).to(at::kFloat), labels.reshape({-1}), weights,
+                                  at::Reduction::Mean, -100, args_.label_smoothing_factor);
   } else {
     loss = results.loss();
   }

@@ -35,7 +35,11 @@ std::vector<Row> rows_of(const PredictionBatch& batch) {
   std::vector<Row> rows;
   for (std::int64_t i = 0; i < count; ++i) {
     const auto position = static_cast<std::size_t>(i);
-    Row row{.id = position < batch.sample_ids.size() ? batch.sample_ids[position] : -1, .label = {}, .prediction = {}, .probability = {}, .logits = {}};
+    Row row{.id = position < batch.sample_ids.size() ? batch.sample_ids[position] : -1,
+            .label = {},
+            .prediction = {},
+            .probability = {},
+            .logits = {}};
     if (labelled) row.label = (*batch.labels)[i].item<std::int64_t>();
     if (classifier) {
       row.prediction = best[i].item<std::int64_t>();
@@ -99,12 +103,15 @@ class PredictionWriter::Impl {
 
  private:
   void check(const arrow::Status& status) const {
-    if (!status.ok()) throw EnvironmentError(path_.string(), "cannot be written: " + status.message(), "check the folder's permissions and free space");
+    if (!status.ok())
+      throw EnvironmentError(path_.string(), "cannot be written: " + status.message(),
+                             "check the folder's permissions and free space");
   }
 
   void open_parquet() {
-    schema_ = arrow::schema({arrow::field("id", arrow::int64()), arrow::field("label", arrow::int64()), arrow::field("prediction", arrow::int64()),
-                             arrow::field("probability", arrow::float64()), arrow::field("logits", arrow::list(arrow::float32()))});
+    schema_ = arrow::schema({arrow::field("id", arrow::int64()), arrow::field("label", arrow::int64()),
+                             arrow::field("prediction", arrow::int64()), arrow::field("probability", arrow::float64()),
+                             arrow::field("logits", arrow::list(arrow::float32()))});
     auto sink = arrow::io::FileOutputStream::Open(temporary_.string());
     check(sink.status());
     sink_ = *sink;
@@ -127,7 +134,8 @@ class PredictionWriter::Impl {
       check(values->AppendValues(row.logits));
     }
     std::vector<std::shared_ptr<arrow::Array>> columns;
-    for (arrow::ArrayBuilder* builder : std::initializer_list<arrow::ArrayBuilder*>{&id, &label, &prediction, &probability, &logits}) {
+    for (arrow::ArrayBuilder* builder :
+         std::initializer_list<arrow::ArrayBuilder*>{&id, &label, &prediction, &probability, &logits}) {
       auto column = builder->Finish();
       check(column.status());
       columns.push_back(*column);

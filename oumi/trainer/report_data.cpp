@@ -15,14 +15,17 @@ std::string class_label(const std::vector<std::string>& names, std::int64_t inde
   return index >= 0 && index < static_cast<std::int64_t>(names.size()) ? names[static_cast<std::size_t>(index)] : cat(index);
 }
 
-// Pixels of a [channels, height, width] float image, stretched over its own range: the transforms that made it need not be known.
+// Pixels of a [channels, height, width] float image, stretched over its own range: the transforms that made it need not be
+// known.
 std::optional<Thumbnail> thumbnail(const Tensor& sample) {
-  if (sample.dim() != 3 || (sample.size(0) != 1 && sample.size(0) != 3) || sample.size(1) > 1024 || sample.size(2) > 1024) return std::nullopt;
+  if (sample.dim() != 3 || (sample.size(0) != 1 && sample.size(0) != 3) || sample.size(1) > 1024 || sample.size(2) > 1024)
+    return std::nullopt;
   const Tensor image = sample.to(at::kFloat);
   const double low = image.min().item<double>(), range = std::max(image.max().item<double>() - low, 1e-12);
   const Tensor bytes = ((image - low) * (255.0 / range)).round().to(at::kByte).permute({1, 2, 0}).contiguous();
   const std::uint8_t* data = bytes.const_data_ptr<std::uint8_t>();
-  return Thumbnail{.width = sample.size(2), .height = sample.size(1), .channels = sample.size(0), .pixels = {data, data + bytes.numel()}};
+  return Thumbnail{
+      .width = sample.size(2), .height = sample.size(1), .channels = sample.size(0), .pixels = {data, data + bytes.numel()}};
 }
 
 }  // namespace
@@ -66,7 +69,8 @@ void Trainer::write_report_data() {
     SamplePrediction sample{.id = cat(indices[static_cast<std::size_t>(i)])};
     sample.prediction = class_label(report.class_names, predictions[i].item<std::int64_t>());
     sample.probability = probabilities[i].item<double>();
-    if (labels != nullptr && labels->dim() == 1) sample.label = class_label(report.class_names, (*labels)[i].item<std::int64_t>());
+    if (labels != nullptr && labels->dim() == 1)
+      sample.label = class_label(report.class_names, (*labels)[i].item<std::int64_t>());
     for (const auto& [name, tensor] : batch) {
       if (!sample.image && tensor.dim() == 4 && tensor.is_floating_point()) sample.image = thumbnail(tensor[i]);
     }

@@ -20,12 +20,12 @@ namespace oumi {
 // A point between two updates: what a checkpoint of it needs beside weights and optimizer. Kept from before each update, so
 // that a stop in the middle of one goes back to a whole number of updates.
 struct Boundary {
-  Tensor rng_state;                 // of the CPU generator
+  Tensor rng_state;  // of the CPU generator
   std::int64_t epoch = 0;
-  std::int64_t batches = 0;         // micro-batches consumed in this epoch
-  bool epoch_ended = false;         // the epoch's closing log, evaluation and save have run
-  Json loader_state;                // iterable datasets only: map-style ones seek by `batches`
-  std::vector<Tensor> buffers;      // copies of the model's buffers, when an update has several micro-batches
+  std::int64_t batches = 0;     // micro-batches consumed in this epoch
+  bool epoch_ended = false;     // the epoch's closing log, evaluation and save have run
+  Json loader_state;            // iterable datasets only: map-style ones seek by `batches`
+  std::vector<Tensor> buffers;  // copies of the model's buffers, when an update has several micro-batches
 };
 
 // Leaves an evaluation when the run is asked to stop. Caught by Trainer::evaluate_or_stop.
@@ -43,12 +43,12 @@ struct Trainer::Run {
   std::unique_ptr<EventHub> events;
   RateMeter rate;
   Boundary boundary;
-  bool epoch_begun = false;         // the loader is at a position of this run
-  double loss = 0;                  // of the last update
-  double learning_rate = 0;         // that the last update used
-  double grad_norm = 0;             // of the last update, before clipping
-  std::int64_t saved_step = -1;     // of the last checkpoint
-  std::int64_t resumed_step = 0;    // 0: from the start
+  bool epoch_begun = false;       // the loader is at a position of this run
+  double loss = 0;                // of the last update
+  double learning_rate = 0;       // that the last update used
+  double grad_norm = 0;           // of the last update, before clipping
+  std::int64_t saved_step = -1;   // of the last checkpoint
+  std::int64_t resumed_step = 0;  // 0: from the start
   std::int64_t resumed_samples = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 

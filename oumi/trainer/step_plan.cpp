@@ -20,7 +20,8 @@ StepPlan plan_steps(const TrainingArguments& args, std::optional<std::int64_t> b
   const std::int64_t accumulation = args.gradient_accumulation_steps;
   if (batches_per_epoch) {
     if (*batches_per_epoch == 0) {
-      throw UserError("data.train", "the training set yields no batch", "it is empty, or smaller than one batch with dataloader_drop_last");
+      throw UserError("data.train", "the training set yields no batch",
+                      "it is empty, or smaller than one batch with dataloader_drop_last");
     }
     plan.batches_per_epoch = *batches_per_epoch;
     plan.updates_per_epoch = std::max<std::int64_t>((*batches_per_epoch + accumulation - 1) / accumulation, 1);
@@ -28,12 +29,14 @@ StepPlan plan_steps(const TrainingArguments& args, std::optional<std::int64_t> b
       plan.max_steps = args.max_steps;
       plan.num_train_epochs = (args.max_steps + plan.updates_per_epoch - 1) / plan.updates_per_epoch;
     } else {
-      plan.max_steps = static_cast<std::int64_t>(std::ceil(args.num_train_epochs * static_cast<double>(plan.updates_per_epoch)));
+      plan.max_steps =
+          static_cast<std::int64_t>(std::ceil(args.num_train_epochs * static_cast<double>(plan.updates_per_epoch)));
       plan.num_train_epochs = static_cast<std::int64_t>(std::ceil(args.num_train_epochs));
     }
   } else {
     if (args.max_steps <= 0) {
-      throw UserError("training.max_steps", "expected a number of steps, since the training set is a stream without a length, got none",
+      throw UserError("training.max_steps",
+                      "expected a number of steps, since the training set is a stream without a length, got none",
                       "set training.max_steps");
     }
     plan.max_steps = args.max_steps;

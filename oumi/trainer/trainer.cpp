@@ -13,8 +13,8 @@
 #include "oumi/checkpoint/resume_search.h"
 #include "oumi/checkpoint/rotation.h"
 #include "oumi/data/length_grouping.h"
-#include "oumi/models/pretrained.h"
 #include "oumi/metrics/classification.h"
+#include "oumi/models/pretrained.h"
 #include "oumi/optim/optimizer.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/trainer/run.h"
@@ -35,10 +35,12 @@ Trainer::Trainer(TrainerOptions options)
   model_ = options_.model ? options_.model : options_.model_init ? options_.model_init() : nullptr;
   if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
   if (!device_.is_cpu()) model_->to(device_);
-  if (options_.metrics.empty() && !options_.compute_metrics) options_.metrics.push_back(std::make_shared<ClassificationMetric>());
+  if (options_.metrics.empty() && !options_.compute_metrics)
+    options_.metrics.push_back(std::make_shared<ClassificationMetric>());
   callbacks_.push_back(std::make_shared<DefaultFlowCallback>());
   if (args_.early_stopping_patience) {
-    callbacks_.push_back(std::make_shared<EarlyStoppingCallback>(*args_.early_stopping_patience, args_.early_stopping_threshold));
+    callbacks_.push_back(
+        std::make_shared<EarlyStoppingCallback>(*args_.early_stopping_patience, args_.early_stopping_threshold));
   }
   for (CallbackPtr& callback : options_.callbacks) callbacks_.push_back(callback);
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_init_end(context); });
@@ -50,7 +52,9 @@ torch::optim::Optimizer* Trainer::optimizer() noexcept { return run_ ? run_->opt
 
 void Trainer::add_callback(CallbackPtr callback) { callbacks_.push_back(std::move(callback)); }
 
-void Trainer::save_model(const fs::path& directory) { model_->save_pretrained(directory.empty() ? fs::path(args_.output_dir) : directory); }
+void Trainer::save_model(const fs::path& directory) {
+  model_->save_pretrained(directory.empty() ? fs::path(args_.output_dir) : directory);
+}
 
 namespace {
 
@@ -75,7 +79,8 @@ DataLoaderOptions training_loader_options(const TrainingArguments& args, const T
 void Trainer::prepare(Run& run) {
   if (!options_.train_dataset) throw UserError("data.train", "there is no training set: expected a train_dataset, got none");
   if (args_.eval_strategy != "no" && options_.eval_dataset.sets.empty()) {
-    throw UserError("training.eval_strategy", "expected an evaluation set, since eval_strategy is '" + args_.eval_strategy + "', got none",
+    throw UserError("training.eval_strategy",
+                    "expected an evaluation set, since eval_strategy is '" + args_.eval_strategy + "', got none",
                     "give data.validation.datasets, or set training.eval_strategy: 'no'");
   }
   make_directories(args_.output_dir);
@@ -119,12 +124,14 @@ void Trainer::prepare(Run& run) {
   }
   run.scheduler = options_.optimizers.lr_scheduler;
   if (!run.scheduler) {
-    run.scheduler = std::make_shared<LrScheduler>(
-        *run.optimizer,
-        ScheduleOptions{.type = args_.lr_scheduler_type, .warmup_steps = plan_.warmup_steps, .total_steps = plan_.max_steps, .kwargs = args_.lr_scheduler_kwargs});
+    run.scheduler = std::make_shared<LrScheduler>(*run.optimizer, ScheduleOptions{.type = args_.lr_scheduler_type,
+                                                                                  .warmup_steps = plan_.warmup_steps,
+                                                                                  .total_steps = plan_.max_steps,
+                                                                                  .kwargs = args_.lr_scheduler_kwargs});
   }
   if (run.scheduler->needs_metric() && args_.eval_strategy == "no") {
-    throw UserError("training.lr_scheduler_type", "'" + args_.lr_scheduler_type + "' follows an evaluation metric: expected an eval_strategy other than 'no'",
+    throw UserError("training.lr_scheduler_type",
+                    "'" + args_.lr_scheduler_type + "' follows an evaluation metric: expected an eval_strategy other than 'no'",
                     "set training.eval_strategy");
   }
   if (args_.ema_decay) run.ema = std::make_unique<ExponentialMovingAverage>(trained, *args_.ema_decay);
@@ -145,7 +152,8 @@ void Trainer::prepare(Run& run) {
     fs::path checkpoint = args_.resume_from_checkpoint;
     if (args_.resume_from_checkpoint == "last") {
       const ResumeSearch search = find_resume_checkpoint(args_.output_dir);
-      for (const SkippedCheckpoint& skipped : search.skipped) log_warning("skipping " + skipped.path.string() + ": " + skipped.reason);
+      for (const SkippedCheckpoint& skipped : search.skipped)
+        log_warning("skipping " + skipped.path.string() + ": " + skipped.reason);
       checkpoint = search.checkpoint.value_or(fs::path());
       if (checkpoint.empty()) log_info("no checkpoint to resume from in " + args_.output_dir + "; starting from the beginning");
     }
@@ -155,7 +163,8 @@ void Trainer::prepare(Run& run) {
 
   TelemetryOptions telemetry{.output_dir = args_.output_dir};
   if (!args_.logging_dir.empty()) telemetry.tensorboard_dir = args_.logging_dir;
-  telemetry.enable_tensorboard = std::find(args_.report_to.begin(), args_.report_to.end(), "tensorboard") != args_.report_to.end();
+  telemetry.enable_tensorboard =
+      std::find(args_.report_to.begin(), args_.report_to.end(), "tensorboard") != args_.report_to.end();
   telemetry.enable_progress_bar = !args_.disable_tqdm.value_or(false);
   run.events = make_event_hub(telemetry);
   run.events->on_run_begin({.run_name = args_.run_name,
@@ -203,7 +212,8 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
 
 void Trainer::finish(Run& run, TrainOutput& output) {
   if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
-    log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ", state_.best_model_checkpoint));
+    log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ",
+                 state_.best_model_checkpoint));
     load_state_dict(*model_, load_weights(state_.best_model_checkpoint), /*strict=*/true, state_.best_model_checkpoint);
   } else if (run.ema) {
     run.ema->swap();  // for good: what is saved is what was evaluated
@@ -219,7 +229,8 @@ void Trainer::finish(Run& run, TrainOutput& output) {
                     {"train_loss", output.training_loss}};
   log(output.metrics, LogKind::kSummary);
   state_.train_seconds += seconds;
-  if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() && args_.load_best_model_at_end) {
+  if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() &&
+      args_.load_best_model_at_end) {
     rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step});
   }
   if (args_.save_final_model) save_model();

@@ -37,7 +37,7 @@ struct EvalDatasets {
   EvalDatasets() = default;
   EvalDatasets(DatasetPtr dataset);  // NOLINT: the page's `.eval_dataset = dataset`
   template <class T, class = std::enable_if_t<std::is_base_of_v<Dataset, T>>>
-  EvalDatasets(std::shared_ptr<T> dataset) : EvalDatasets(DatasetPtr(std::move(dataset))) {}  // NOLINT
+  EvalDatasets(std::shared_ptr<T> dataset) : EvalDatasets(DatasetPtr(std::move(dataset))) {}       // NOLINT
   EvalDatasets(std::vector<std::pair<std::string, DatasetPtr>> named) : sets(std::move(named)) {}  // NOLINT
   std::vector<std::pair<std::string, DatasetPtr>> sets;  // a single unnamed set has the name ""
 };
@@ -58,13 +58,13 @@ struct TrainerOptions {
   ComputeLossFunc compute_loss_func = {};
   ComputeMetrics compute_metrics = {};
   std::vector<CallbackPtr> callbacks = {};
-  Optimizers optimizers = {};                 // empty: built from args
+  Optimizers optimizers = {};  // empty: built from args
 
   // --- ours ---
-  std::vector<MetricPtr> metrics = {};        // fed batch by batch; default: ClassificationMetric
-  Json dataloader_kwargs = Json::object();    // any DataLoader option for training; wins over args.dataloader_*
+  std::vector<MetricPtr> metrics = {};      // fed batch by batch; default: ClassificationMetric
+  Json dataloader_kwargs = Json::object();  // any DataLoader option for training; wins over args.dataloader_*
   Json eval_dataloader_kwargs = Json::object();
-  std::string config_yaml = {};               // written into checkpoints and TensorBoard's text
+  std::string config_yaml = {};  // written into checkpoints and TensorBoard's text
 };
 
 struct TrainOutput {
@@ -76,7 +76,7 @@ struct TrainOutput {
 // One batch's worth of predictions, handed on as they are made.
 struct PredictionBatch {
   std::vector<std::int64_t> sample_ids;
-  Tensor predictions;           // logits [batch, ...], float32 on the CPU
+  Tensor predictions;  // logits [batch, ...], float32 on the CPU
   std::optional<Tensor> labels;
 };
 using PredictionConsumer = std::function<void(const PredictionBatch&)>;
@@ -97,7 +97,8 @@ class Trainer {
   virtual MetricValues evaluate(const EvalDatasets& datasets = {}, const std::string& prefix = "eval");
 
   // Feeds every batch's predictions to `consumer`; returns loss and metrics where there are labels.
-  virtual MetricValues predict(const DatasetPtr& dataset, const PredictionConsumer& consumer, const std::string& prefix = "test");
+  virtual MetricValues predict(const DatasetPtr& dataset, const PredictionConsumer& consumer,
+                               const std::string& prefix = "test");
 
   // Writes model.safetensors and config.json (default: into output_dir).
   void save_model(const std::filesystem::path& directory = {});

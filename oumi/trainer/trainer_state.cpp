@@ -44,7 +44,8 @@ TrainerState TrainerState::from_json(const Json& json, const std::string& origin
     try {
       target = found->get<std::decay_t<decltype(target)>>();
     } catch (const Json::exception&) {
-      throw UserError(origin, std::string("key '") + key + "' has the wrong type: got " + json_type_name(*found) + " " + found->dump());
+      throw UserError(origin,
+                      std::string("key '") + key + "' has the wrong type: got " + json_type_name(*found) + " " + found->dump());
     }
   };
   if (!json.is_object()) throw UserError(origin, "expected a JSON object, got " + json_type_name(json));

@@ -26,11 +26,11 @@ struct TrainerState {
   Json stateful_callbacks = Json::object();
 
   // --- ours, beside HF's keys under "oumi" ---
-  double loss_sum_since_log = 0;       // the logged loss is a mean over the updates since the last log
+  double loss_sum_since_log = 0;  // the logged loss is a mean over the updates since the last log
   std::int64_t last_logged_step = 0;
-  double total_loss = 0;               // over all updates of the run
-  double train_seconds = 0;            // of earlier processes of this run
-  bool evaluation_pending = false;     // a stop arrived during evaluation: do it again on resume
+  double total_loss = 0;            // over all updates of the run
+  double train_seconds = 0;         // of earlier processes of this run
+  bool evaluation_pending = false;  // a stop arrived during evaluation: do it again on resume
 
   Json to_json() const;
   // Reads ours and HF's. Throws UserError naming `origin` and the key.

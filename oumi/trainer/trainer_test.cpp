@@ -95,7 +95,8 @@ TEST(Trainer, TheLastUpdateOfAnEpochTakesWhatIsLeft) {
   const auto count = std::make_shared<Count>();
   TrainingArguments args = arguments(folder);
   args.gradient_accumulation_steps = 3;
-  Trainer trainer({.model = make_net(), .args = args, .train_dataset = make_data(19), .callbacks = {count}});  // 5 batches an epoch
+  Trainer trainer(
+      {.model = make_net(), .args = args, .train_dataset = make_data(19), .callbacks = {count}});  // 5 batches an epoch
   EXPECT_EQ(trainer.train().global_step, 4);
   EXPECT_THAT(count->updates, ::testing::ElementsAre(3, 2, 3, 2));
   EXPECT_DOUBLE_EQ(trainer.state().epoch, 2.0);
@@ -118,7 +119,8 @@ TEST(Trainer, StopsEarlyAndKeepsTheBestModel) {
 TEST(Trainer, NonFiniteLossStopsAndNamesTheSamples) {
   const TemporaryDirectory folder;
   const ModelPtr model = make_net();
-  Trainer trainer({.model = model, .args = arguments(folder), .train_dataset = make_data(4, std::numeric_limits<double>::quiet_NaN())});
+  Trainer trainer(
+      {.model = model, .args = arguments(folder), .train_dataset = make_data(4, std::numeric_limits<double>::quiet_NaN())});
   try {
     trainer.train();
     FAIL() << "a NaN went through";
@@ -147,7 +149,8 @@ TEST(Trainer, StopDuringEvaluationResumesBitForBit) {
     args.eval_strategy = args.save_strategy = "steps";
     args.eval_steps = args.save_steps = 3;
     args.per_device_eval_batch_size = 2;
-    return TrainerOptions{.model = std::move(model), .args = args, .train_dataset = make_data(20), .eval_dataset = make_data(8)};
+    return TrainerOptions{
+        .model = std::move(model), .args = args, .train_dataset = make_data(20), .eval_dataset = make_data(8)};
   };
   const TemporaryDirectory whole_folder, cut_folder;
   const ModelPtr whole = make_net();
@@ -169,7 +172,8 @@ TEST(Trainer, StopDuringEvaluationResumesBitForBit) {
   EXPECT_EQ(again.train("last").global_step, 10);
   expect_equal_weights(*resumed, *whole);
   int evaluations_at_6 = 0;
-  for (const Json& entry : again.state().log_history) evaluations_at_6 += entry["step"] == 6 && entry.contains("eval_loss") ? 1 : 0;
+  for (const Json& entry : again.state().log_history)
+    evaluations_at_6 += entry["step"] == 6 && entry.contains("eval_loss") ? 1 : 0;
   EXPECT_EQ(evaluations_at_6, 1);
 }
 
@@ -181,7 +185,11 @@ TEST(Trainer, StopDuringTheFirstEvaluationKeepsTheStart) {
   TrainingArguments args = arguments(folder);
   args.eval_on_start = true;
   args.per_device_eval_batch_size = 2;
-  Trainer trainer({.model = make_net(), .args = args, .train_dataset = make_data(8), .eval_dataset = make_data(8), .callbacks = {std::make_shared<Stop>()}});
+  Trainer trainer({.model = make_net(),
+                   .args = args,
+                   .train_dataset = make_data(8),
+                   .eval_dataset = make_data(8),
+                   .callbacks = {std::make_shared<Stop>()}});
   EXPECT_THROW(trainer.train(), StoppedBySignal);
   EXPECT_TRUE(std::filesystem::exists(folder.path() / "checkpoint-0" / "manifest.json"));
 }

@@ -23,9 +23,9 @@ struct TrainingArguments {
   double num_train_epochs = 3.0;
   std::int64_t per_device_train_batch_size = 8;
   std::int64_t per_device_eval_batch_size = 8;
-  double warmup_steps = 0;   // steps, or a share of the run's steps when < 1
+  double warmup_steps = 0;  // steps, or a share of the run's steps when < 1
   double weight_decay = 0.0;
-  std::string logging_dir;   // TensorBoard's event files; empty: output_dir/tensorboard
+  std::string logging_dir;  // TensorBoard's event files; empty: output_dir/tensorboard
   double logging_steps = 500;
 
   // --- length and batch ---
@@ -58,7 +58,7 @@ struct TrainingArguments {
   // --- logging ---
   std::string logging_strategy = "steps";  // no | steps | epoch
   bool logging_first_step = false;
-  bool logging_nan_inf_filter = false;     // HF's default is true, which hides what happened
+  bool logging_nan_inf_filter = false;  // HF's default is true, which hides what happened
   std::vector<std::string> report_to = {"tensorboard"};
   bool log_histograms = false;
   std::string run_name;
@@ -77,10 +77,10 @@ struct TrainingArguments {
   double save_steps = 500;
   std::optional<std::int64_t> save_total_limit;
   bool save_only_model = false;
-  bool save_final_model = true;         // Oumi's: model.safetensors in output_dir at the end
-  bool save_hf_optimizer = false;       // also write optimizer.pt and scheduler.pt, for HF's Trainer
+  bool save_final_model = true;    // Oumi's: model.safetensors in output_dir at the end
+  bool save_hf_optimizer = false;  // also write optimizer.pt and scheduler.pt, for HF's Trainer
   bool load_best_model_at_end = false;
-  std::string metric_for_best_model;    // empty: "loss"
+  std::string metric_for_best_model;      // empty: "loss"
   std::optional<bool> greater_is_better;  // default: unless the metric's name ends in "loss"
   std::optional<std::int64_t> early_stopping_patience;
   double early_stopping_threshold = 0.0;
@@ -90,7 +90,7 @@ struct TrainingArguments {
   std::optional<std::uint64_t> data_seed;  // default: seed
   bool full_determinism = false;
   bool ignore_data_skip = false;
-  std::string resume_from_checkpoint;      // a folder; "last" = the newest good one of output_dir
+  std::string resume_from_checkpoint;  // a folder; "last" = the newest good one of output_dir
 
   // --- data loader ---
   bool dataloader_drop_last = false;
@@ -101,7 +101,7 @@ struct TrainingArguments {
   bool dataloader_in_order = true;
   std::string train_sampling_strategy = "random";  // random | sequential | group_by_length
   std::string length_column_name = "length";
-  std::vector<std::string> label_names;            // default: {"labels"}
+  std::vector<std::string> label_names;  // default: {"labels"}
   bool use_cpu = false;
 
   // Chained setters: TrainingArguments().with(&TrainingArguments::seed, 7).with(&TrainingArguments::bf16, true).
@@ -122,7 +122,8 @@ static_assert(std::is_aggregate_v<TrainingArguments>);
 static_assert(offsetof(TrainingArguments, output_dir) == 0 &&
               offsetof(TrainingArguments, output_dir) < offsetof(TrainingArguments, num_train_epochs) &&
               offsetof(TrainingArguments, num_train_epochs) < offsetof(TrainingArguments, per_device_train_batch_size) &&
-              offsetof(TrainingArguments, per_device_train_batch_size) < offsetof(TrainingArguments, per_device_eval_batch_size) &&
+              offsetof(TrainingArguments, per_device_train_batch_size) <
+                  offsetof(TrainingArguments, per_device_eval_batch_size) &&
               offsetof(TrainingArguments, per_device_eval_batch_size) < offsetof(TrainingArguments, warmup_steps) &&
               offsetof(TrainingArguments, warmup_steps) < offsetof(TrainingArguments, weight_decay) &&
               offsetof(TrainingArguments, weight_decay) < offsetof(TrainingArguments, logging_dir) &&

@@ -33,7 +33,9 @@ struct Place {
 void refuse_nulls(const arrow::Array& array, const Place& place, const char* what) {
   if (array.null_count() == 0) return;
   for (std::int64_t i = 0; i < array.length(); ++i) {
-    if (array.IsNull(i)) fail(place, cat("expected ", what, ", got nothing (null) in row ", place.first_row + i), "fill the gaps, or drop the column with columns");
+    if (array.IsNull(i))
+      fail(place, cat("expected ", what, ", got nothing (null) in row ", place.first_row + i),
+           "fill the gaps, or drop the column with columns");
   }
 }
 
@@ -42,7 +44,8 @@ Tensor copy_as(const arrow::Array& array, c10::ScalarType wanted) {
   const auto* values = array.data()->GetValues<Stored>(1);
   const c10::ScalarType stored = c10::CppTypeToScalarType<Stored>::value;
   Tensor tensor = at::empty({array.length()}, at::TensorOptions(stored));
-  if (array.length() > 0) std::memcpy(tensor.mutable_data_ptr(), values, sizeof(Stored) * static_cast<std::size_t>(array.length()));
+  if (array.length() > 0)
+    std::memcpy(tensor.mutable_data_ptr(), values, sizeof(Stored) * static_cast<std::size_t>(array.length()));
   return tensor.to(wanted);
 }
 
@@ -59,7 +62,8 @@ ListParts list_parts(const ListArray& list, const Place& place) {
   ListParts parts;
   const std::int64_t base = list.length() == 0 ? 0 : list.value_offset(0);
   for (std::int64_t i = 0; i < list.length(); ++i) parts.offsets.push_back(list.value_offset(i) - base);
-  const std::int64_t end = list.length() == 0 ? base : list.value_offset(list.length() - 1) + list.value_length(list.length() - 1);
+  const std::int64_t end =
+      list.length() == 0 ? base : list.value_offset(list.length() - 1) + list.value_length(list.length() - 1);
   parts.offsets.push_back(end - base);
   parts.values = dense_values(*list.values()->Slice(base, end - base), place);
   return parts;
@@ -97,7 +101,9 @@ Tensor dense_values(const arrow::Array& array, const Place& place) {
   if (is_list(array)) {
     const ListParts parts = list_parts(array, place);
     const std::int64_t length = array.length() == 0 ? 0 : common_length(parts.offsets);
-    if (length < 0) fail(place, "inner lists differ in length: expected a rectangular array", "only the outermost list may vary from row to row");
+    if (length < 0)
+      fail(place, "inner lists differ in length: expected a rectangular array",
+           "only the outermost list may vary from row to row");
     return as_rows(parts, length);
   }
   refuse_nulls(array, place, "a number");
@@ -126,7 +132,9 @@ Tensor dense_values(const arrow::Array& array, const Place& place) {
     }
     case arrow::Type::HALF_FLOAT: {
       Tensor tensor = at::empty({array.length()}, at::TensorOptions(c10::kHalf));
-      if (array.length() > 0) std::memcpy(tensor.mutable_data_ptr(), array.data()->GetValues<std::uint16_t>(1), 2 * static_cast<std::size_t>(array.length()));
+      if (array.length() > 0)
+        std::memcpy(tensor.mutable_data_ptr(), array.data()->GetValues<std::uint16_t>(1),
+                    2 * static_cast<std::size_t>(array.length()));
       return tensor.to(c10::kFloat);
     }
     case arrow::Type::FLOAT: return copy_as<float>(array, c10::kFloat);
@@ -145,15 +153,25 @@ std::optional<std::vector<std::string>> strings_of(const arrow::Array& array, co
     for (std::int64_t i = 0; i < strings.length(); ++i) texts.emplace_back(strings.GetView(i));
   };
   switch (array.type_id()) {
-    case arrow::Type::STRING: refuse_nulls(array, place, "a label"); collect(static_cast<const arrow::StringArray&>(array)); return texts;
-    case arrow::Type::LARGE_STRING: refuse_nulls(array, place, "a label"); collect(static_cast<const arrow::LargeStringArray&>(array)); return texts;
-    case arrow::Type::STRING_VIEW: refuse_nulls(array, place, "a label"); collect(static_cast<const arrow::StringViewArray&>(array)); return texts;
+    case arrow::Type::STRING:
+      refuse_nulls(array, place, "a label");
+      collect(static_cast<const arrow::StringArray&>(array));
+      return texts;
+    case arrow::Type::LARGE_STRING:
+      refuse_nulls(array, place, "a label");
+      collect(static_cast<const arrow::LargeStringArray&>(array));
+      return texts;
+    case arrow::Type::STRING_VIEW:
+      refuse_nulls(array, place, "a label");
+      collect(static_cast<const arrow::StringViewArray&>(array));
+      return texts;
     case arrow::Type::DICTIONARY: {
       refuse_nulls(array, place, "a label");
       const auto& encoded = static_cast<const arrow::DictionaryArray&>(array);
       const auto words = strings_of(*encoded.dictionary(), place);
       if (!words) return std::nullopt;
-      for (std::int64_t i = 0; i < encoded.length(); ++i) texts.push_back(words->at(static_cast<std::size_t>(encoded.GetValueIndex(i))));
+      for (std::int64_t i = 0; i < encoded.length(); ++i)
+        texts.push_back(words->at(static_cast<std::size_t>(encoded.GetValueIndex(i))));
       return texts;
     }
     default: return std::nullopt;
@@ -168,7 +186,9 @@ Tensor label_ids(const std::vector<std::string>& labels, const ColumnRules& rule
   for (std::size_t i = 0; i < labels.size(); ++i) {
     const auto found = ids.find(labels[i]);
     if (found == ids.end()) {
-      fail(place, cat("label '", labels[i], "' in row ", place.first_row + static_cast<std::int64_t>(i), " is none of class_names"), suggestion(labels[i], rules.class_names));
+      fail(place,
+           cat("label '", labels[i], "' in row ", place.first_row + static_cast<std::int64_t>(i), " is none of class_names"),
+           suggestion(labels[i], rules.class_names));
     }
     out[i] = found->second;
   }
@@ -180,8 +200,10 @@ Column column_of(const arrow::Array& array, c10::ScalarType wanted, bool has_wan
   if (is_list(array)) {
     ListParts parts = list_parts(array, place);
     const std::int64_t length = common_length(parts.offsets);
-    if (length >= 0) column.values = as_rows(parts, length);
-    else column = {"", parts.values, std::move(parts.offsets)};
+    if (length >= 0)
+      column.values = as_rows(parts, length);
+    else
+      column = {"", parts.values, std::move(parts.offsets)};
   } else {
     column.values = dense_values(array, place);
   }
@@ -195,9 +217,11 @@ void stack_columns(std::vector<Column>& columns, const ColumnRules& rules, const
   for (const auto& [name, parts] : rules.stack) {
     std::vector<Tensor> values;
     for (const std::string& part : parts) {
-      const auto found = std::find_if(columns.begin(), columns.end(), [&part](const Column& column) { return column.name == part; });
+      const auto found =
+          std::find_if(columns.begin(), columns.end(), [&part](const Column& column) { return column.name == part; });
       if (found == columns.end()) throw UserError(rules.key + ".stack." + name, "no column '" + part + "' in " + origin);
-      if (found->is_ragged() || found->values.dim() != 1) throw UserError(rules.key + ".stack." + name, "column '" + part + "': expected one number per row");
+      if (found->is_ragged() || found->values.dim() != 1)
+        throw UserError(rules.key + ".stack." + name, "column '" + part + "': expected one number per row");
       values.push_back(found->values);
       columns.erase(found);
     }
@@ -213,17 +237,19 @@ void stack_columns(std::vector<Column>& columns, const ColumnRules& rules, const
 
 std::vector<std::string> ColumnRules::needed() const {
   std::vector<std::string> all = columns;
-  if (!all.empty() && !label_column.empty() && std::find(all.begin(), all.end(), label_column) == all.end()) all.push_back(label_column);
+  if (!all.empty() && !label_column.empty() && std::find(all.begin(), all.end(), label_column) == all.end())
+    all.push_back(label_column);
   return all;
 }
 
-std::vector<Column> columns_of(const arrow::Table& table, const ColumnRules& rules, std::int64_t first_row, const std::string& origin,
-                               std::vector<std::string>* found_classes) {
+std::vector<Column> columns_of(const arrow::Table& table, const ColumnRules& rules, std::int64_t first_row,
+                               const std::string& origin, std::vector<std::string>* found_classes) {
   const std::vector<std::string> names = table.ColumnNames();
   std::vector<std::string> wanted = rules.needed();
   if (wanted.empty()) wanted = names;
   if (!rules.label_column.empty() && std::find(names.begin(), names.end(), rules.label_column) == names.end()) {
-    throw UserError(rules.key + ".label_column", "no column '" + rules.label_column + "' in " + origin, suggestion(rules.label_column, names));
+    throw UserError(rules.key + ".label_column", "no column '" + rules.label_column + "' in " + origin,
+                    suggestion(rules.label_column, names));
   }
   for (const auto& [old_name, new_name] : rules.rename) {
     if (std::find(names.begin(), names.end(), old_name) == names.end()) {
@@ -234,11 +260,13 @@ std::vector<Column> columns_of(const arrow::Table& table, const ColumnRules& rul
   for (const std::string& name : wanted) {
     const auto chunked = table.GetColumnByName(name);
     if (chunked == nullptr) {
-      if (std::find(names.begin(), names.end(), name) != names.end()) throw UserError(origin, "column '" + name + "' is there twice");
+      if (std::find(names.begin(), names.end(), name) != names.end())
+        throw UserError(origin, "column '" + name + "' is there twice");
       throw UserError(rules.key + ".columns", "no column '" + name + "' in " + origin, suggestion(name, names));
     }
     const Place place{origin, name, first_row};
-    const auto array = chunked->num_chunks() == 1 ? chunked->chunk(0) : check_arrow(arrow::Concatenate(chunked->chunks()), origin);
+    const auto array =
+        chunked->num_chunks() == 1 ? chunked->chunk(0) : check_arrow(arrow::Concatenate(chunked->chunks()), origin);
     const bool is_label = name == rules.label_column;
     const auto renamed = rules.rename.find(name);
     std::string field = is_label ? "labels" : renamed == rules.rename.end() ? name : renamed->second;
@@ -251,14 +279,17 @@ std::vector<Column> columns_of(const arrow::Table& table, const ColumnRules& rul
           std::sort(found_classes->begin(), found_classes->end());
           found_classes->erase(std::unique(found_classes->begin(), found_classes->end()), found_classes->end());
         } else {
-          throw UserError(rules.key + ".class_names", "is required: the labels in column '" + name + "' are strings", "list the classes in order; a stream cannot look ahead for them");
+          throw UserError(rules.key + ".class_names", "is required: the labels in column '" + name + "' are strings",
+                          "list the classes in order; a stream cannot look ahead for them");
         }
         continue;
       }
     }
     const auto dtype = rules.dtypes.find(name);
-    Column column = column_of(*array, dtype == rules.dtypes.end() ? c10::kLong : dtype->second, dtype != rules.dtypes.end(), place);
-    if (is_label && dtype == rules.dtypes.end() && column.values.scalar_type() == c10::kBool) column.values = column.values.to(c10::kLong);
+    Column column =
+        column_of(*array, dtype == rules.dtypes.end() ? c10::kLong : dtype->second, dtype != rules.dtypes.end(), place);
+    if (is_label && dtype == rules.dtypes.end() && column.values.scalar_type() == c10::kBool)
+      column.values = column.values.to(c10::kLong);
     column.name = std::move(field);
     columns.push_back(std::move(column));
   }
@@ -275,7 +306,8 @@ std::vector<Column> concat_columns(std::vector<std::vector<Column>> blocks, cons
     bool is_dense = true;
     for (const auto& block : blocks) {
       if (block.size() != blocks.front().size() || block[i].name != first.name) {
-        throw UserError(origin, "files or blocks have different columns: column '" + first.name + "' is not everywhere in its place");
+        throw UserError(origin,
+                        "files or blocks have different columns: column '" + first.name + "' is not everywhere in its place");
       }
       dtype = c10::promoteTypes(dtype, block[i].values.scalar_type());
       is_dense = is_dense && !block[i].is_ragged() && block[i].values.sizes().slice(1) == first.values.sizes().slice(1);
@@ -291,14 +323,16 @@ std::vector<Column> concat_columns(std::vector<std::vector<Column>> blocks, cons
           const std::int64_t base = column.offsets.back();
           for (std::size_t row = 1; row < piece.offsets.size(); ++row) column.offsets.push_back(base + piece.offsets[row]);
         } else {
-          if (values.dim() < 2) throw UserError(origin, "column '" + first.name + "': expected numbers everywhere or lists everywhere, got both");
+          if (values.dim() < 2)
+            throw UserError(origin, "column '" + first.name + "': expected numbers everywhere or lists everywhere, got both");
           const std::int64_t length = values.size(1);
           for (std::int64_t row = 0; row < values.size(0); ++row) column.offsets.push_back(column.offsets.back() + length);
           values = values.flatten(0, 1);
         }
       }
       if (!parts.empty() && values.sizes().slice(1) != parts.front().sizes().slice(1)) {
-        throw UserError(origin, cat("column '", first.name, "': rows differ beyond their first dimension: expected ", parts.front().sizes().slice(1), ", got ", values.sizes().slice(1)));
+        throw UserError(origin, cat("column '", first.name, "': rows differ beyond their first dimension: expected ",
+                                    parts.front().sizes().slice(1), ", got ", values.sizes().slice(1)));
       }
       parts.push_back(std::move(values));
       piece.values = Tensor();
@@ -311,8 +345,9 @@ std::vector<Column> concat_columns(std::vector<std::vector<Column>> blocks, cons
 
 c10::ScalarType parse_dtype(const std::string& name, const std::string& key) {
   static const std::map<std::string, c10::ScalarType> known = {
-      {"float16", c10::kHalf}, {"bfloat16", c10::kBFloat16}, {"float32", c10::kFloat}, {"float64", c10::kDouble}, {"int8", c10::kChar},
-      {"int16", c10::kShort},  {"int32", c10::kInt},         {"int64", c10::kLong},    {"uint8", c10::kByte},     {"bool", c10::kBool}};
+      {"float16", c10::kHalf}, {"bfloat16", c10::kBFloat16}, {"float32", c10::kFloat}, {"float64", c10::kDouble},
+      {"int8", c10::kChar},    {"int16", c10::kShort},       {"int32", c10::kInt},     {"int64", c10::kLong},
+      {"uint8", c10::kByte},   {"bool", c10::kBool}};
   const auto found = known.find(to_lower(name));
   if (found != known.end()) return found->second;
   std::vector<std::string> names;

@@ -16,13 +16,15 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::error_of;
 using testing::golden;
 using testing::golden_file;
+using ::testing::HasSubstr;
 
-DatasetPtr make(const std::string& name, const fs::path& path, Json kwargs = Json::object(), const std::string& split = "train") {
-  return make_dataset({.name = name, .path = path, .subset = {}, .split = split, .kwargs = Kwargs(std::move(kwargs), "dataset_kwargs")});
+DatasetPtr make(const std::string& name, const fs::path& path, Json kwargs = Json::object(),
+                const std::string& split = "train") {
+  return make_dataset(
+      {.name = name, .path = path, .subset = {}, .split = split, .kwargs = Kwargs(std::move(kwargs), "dataset_kwargs")});
 }
 
 std::string idx(std::string header, const std::string& data) { return header + data; }
@@ -57,7 +59,8 @@ TEST(Idx, ReadsPlainAndCompressedPairs) {
   testing::write(folder.path() / "x.idx", kImages);
   testing::write(folder.path() / "y.idx", kLabels);
   EXPECT_EQ(make("idx", folder.path(), {{"images", "x.idx"}, {"labels", "y.idx"}})->size(), 2);
-  EXPECT_THAT(error_of([&] { make("idx", folder.path(), {{"images", "x.idx"}}); }), HasSubstr("expected both images and labels"));
+  EXPECT_THAT(error_of([&] { make("idx", folder.path(), {{"images", "x.idx"}}); }),
+              HasSubstr("expected both images and labels"));
 }
 
 TEST(Idx, FingerprintFollowsContentsAndTransforms) {
@@ -90,14 +93,16 @@ TEST(Idx, SaysWhatIsBroken) {
     return error_of([&] { read_idx(path); });
   };
   EXPECT_THAT(message(""), AllOf(HasSubstr(path.string()), HasSubstr("expected an IDX header, got fewer than 4 bytes")));
-  EXPECT_THAT(message(bytes({1, 0, 8, 1})), HasSubstr("not an IDX file: expected magic number 00 00 [dtype 08-0e] [dimensions >= 1], got 01 00 08 01"));
+  EXPECT_THAT(message(bytes({1, 0, 8, 1})),
+              HasSubstr("not an IDX file: expected magic number 00 00 [dtype 08-0e] [dimensions >= 1], got 01 00 08 01"));
   EXPECT_THAT(message(bytes({0, 0, 7, 1})), HasSubstr("not an IDX file"));
   EXPECT_THAT(message(bytes({0, 0, 8, 2, 0, 0, 0, 1})), HasSubstr("expected 2 extents"));
   EXPECT_THAT(message(kImages.substr(0, kImages.size() - 1)), HasSubstr("truncated: expected 4 bytes after the header, got 3"));
   EXPECT_THAT(message(kImages + "x"), HasSubstr("expected 4 bytes after the header, got more"));
   EXPECT_THAT(message(bytes({0, 0, 8, 1, 0, 0, 0, 0})), HasSubstr("extent of 0"));
   // A header that claims exabytes is refused before anything is allocated.
-  EXPECT_THAT(message(bytes({0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})), HasSubstr("more than 16 bytes on disk can hold"));
+  EXPECT_THAT(message(bytes({0, 0, 8, 3, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})),
+              HasSubstr("more than 16 bytes on disk can hold"));
   EXPECT_THAT(message(std::string("\0\0\x08\xFF", 4) + std::string(4 * 255, '\xFF')), HasSubstr("can hold"));
   // A compressed file cut off in its middle.
   write_gzip(path, kImages + std::string(100000, 'x'));
@@ -109,7 +114,8 @@ TEST(Idx, SaysWhatIsBroken) {
 TEST(FashionMnist, MissingFilesComeWithAHint) {
   const TemporaryDirectory folder;
   EXPECT_THAT(error_of([&] { make("fashion_mnist", folder.path()); }),
-              AllOf(HasSubstr((folder.path() / "train-").string()), HasSubstr("-ubyte] no such file, plain or with .gz"), HasSubstr("apt-get install dataset-fashion-mnist")));
+              AllOf(HasSubstr((folder.path() / "train-").string()), HasSubstr("-ubyte] no such file, plain or with .gz"),
+                    HasSubstr("apt-get install dataset-fashion-mnist")));
   EXPECT_THAT(error_of([&] { make("fashion_mnist", folder.path() / "no"); }), HasSubstr("no such folder"));
   testing::write(folder.path() / "train-images-idx3-ubyte", kImages);
   testing::write(folder.path() / "train-labels-idx1-ubyte", bytes({0, 0, 8, 1, 0, 0, 0, 1, 3}));
@@ -138,14 +144,18 @@ TEST(Npz, ArraysBecomeFields) {
   }
   EXPECT_EQ(make("npz_file", golden_file("mixed.npz"), {}, "validation")->get(0).at("labels").item<int>(), 2);
   EXPECT_EQ(make("npz_file", golden_file("mixed.npz"), {}, "val")->size(), 1);
-  EXPECT_THAT(error_of([] { make("npz_file", golden_file("mixed.npz"), {}, "dev2"); }), HasSubstr("there are: train, validation, test"));
+  EXPECT_THAT(error_of([] { make("npz_file", golden_file("mixed.npz"), {}, "dev2"); }),
+              HasSubstr("there are: train, validation, test"));
 }
 
 TEST(Npz, ColumnsAndRename) {
-  const DatasetPtr dataset = make("npz_file", golden_file("mixed.npz"), {{"columns", {"floats", "labels"}}, {"rename", {{"floats", "inputs"}}}});
+  const DatasetPtr dataset =
+      make("npz_file", golden_file("mixed.npz"), {{"columns", {"floats", "labels"}}, {"rename", {{"floats", "inputs"}}}});
   EXPECT_THAT(dataset->get(0).names(), ElementsAre("inputs", "labels"));
-  EXPECT_THAT(error_of([] { make("npz_file", golden_file("mixed.npz"), {{"columns", {"lables"}}}); }), HasSubstr("did you mean 'labels'?"));
-  EXPECT_THAT(error_of([] { make("npz_file", golden_file("mixed.npz"), {{"column", {"labels"}}}); }), HasSubstr("did you mean 'columns'?"));
+  EXPECT_THAT(error_of([] { make("npz_file", golden_file("mixed.npz"), {{"columns", {"lables"}}}); }),
+              HasSubstr("did you mean 'labels'?"));
+  EXPECT_THAT(error_of([] { make("npz_file", golden_file("mixed.npz"), {{"column", {"labels"}}}); }),
+              HasSubstr("did you mean 'columns'?"));
 }
 
 TEST(Npz, SaysWhatIsBroken) {
@@ -153,7 +163,8 @@ TEST(Npz, SaysWhatIsBroken) {
   const std::string whole = testing::read(golden_file("mixed.npz"));
   const fs::path path = folder.path() / "x.npz";
   testing::write(path, whole.substr(0, whole.size() / 2));
-  EXPECT_THAT(error_of([&] { make("npz_file", path); }), AllOf(HasSubstr(path.string()), HasSubstr("not a readable .npz archive")));
+  EXPECT_THAT(error_of([&] { make("npz_file", path); }),
+              AllOf(HasSubstr(path.string()), HasSubstr("not a readable .npz archive")));
   // One flipped bit anywhere never passes silently as other data, and never crashes.
   int refused = 0;
   const DatasetPtr good = make("npz_file", golden_file("mixed.npz"));
@@ -175,19 +186,26 @@ TEST(Npz, SaysWhatIsBroken) {
 
 std::string npy(const std::string& dict, const std::string& data) {
   std::string header = dict + std::string(1, '\n');
-  return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 255) + static_cast<char>(header.size() >> 8) + header + data;
+  return std::string("\x93NUMPY\x01\x00", 8) + static_cast<char>(header.size() & 255) + static_cast<char>(header.size() >> 8) +
+         header + data;
 }
 
 TEST(Npy, RefusesHeadersThatDoNotFitTheData) {
   const auto message = [](const std::string& bytes) { return error_of([&] { parse_npy_header(bytes, "f.npz:x"); }); };
   EXPECT_THAT(message("abc"), HasSubstr("magic number"));
-  EXPECT_THAT(message(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "12345678")), HasSubstr("shape (3), got 8 bytes of data"));
-  EXPECT_THAT(message(npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "x")), HasSubstr("pickled Python objects"));
-  EXPECT_THAT(message(npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "1234")), HasSubstr("structured arrays"));
+  EXPECT_THAT(message(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (3,), }", "12345678")),
+              HasSubstr("shape (3), got 8 bytes of data"));
+  EXPECT_THAT(message(npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", "x")),
+              HasSubstr("pickled Python objects"));
+  EXPECT_THAT(message(npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "1234")),
+              HasSubstr("structured arrays"));
   EXPECT_THAT(message(npy("{'descr': '<f4', 'shape': (1,), }", "1234")), HasSubstr("no 'fortran_order'"));
-  EXPECT_THAT(message(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", "1234")), HasSubstr("expected numbers in its shape"));
-  EXPECT_THAT(message(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 8, 8), }", "1234")), HasSubstr("got 4 bytes"));
-  EXPECT_EQ(parse_npy_header(npy("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }", "12345678"), "x").shape, (std::vector<std::int64_t>{1, 2}));
+  EXPECT_THAT(message(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1,), }", "1234")),
+              HasSubstr("expected numbers in its shape"));
+  EXPECT_THAT(message(npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4611686018427387904, 8, 8), }", "1234")),
+              HasSubstr("got 4 bytes"));
+  EXPECT_EQ(parse_npy_header(npy("{'descr': '<f4', 'fortran_order': True, 'shape': (1, 2), }", "12345678"), "x").shape,
+            (std::vector<std::int64_t>{1, 2}));
 }
 
 TEST(ImageCodec, PixelsEqualPillows) {
@@ -222,11 +240,15 @@ TEST(ImageFolder, ClassesAreSortedFoldersAndBrokenFilesAreNamed) {
   EXPECT_EQ(train->get(2).at("labels").item<int>(), 1);
   EXPECT_EQ(train->get(0).at("images").sizes(), (std::vector<std::int64_t>{3, 5, 6}));
   EXPECT_EQ(train->get_batch(std::vector<std::int64_t>{0, 2}).at("images").sizes(), (std::vector<std::int64_t>{2, 3, 5, 6}));
-  EXPECT_EQ(make("image_folder", folder.path(), {{"mode", "L"}, {"transforms", {{{"name", "resize"}, {"size", {3, 3}}}}}})->get(0).at("images").sizes(),
+  EXPECT_EQ(make("image_folder", folder.path(), {{"mode", "L"}, {"transforms", {{{"name", "resize"}, {"size", {3, 3}}}}}})
+                ->get(0)
+                .at("images")
+                .sizes(),
             (std::vector<std::int64_t>{1, 3, 3}));
   EXPECT_EQ(make("image_folder", folder.path(), {}, "test")->size(), 1);
   EXPECT_THAT(error_of([&] { make("image_folder", folder.path(), {}, "validation"); }), HasSubstr("there are: test, train"));
-  EXPECT_THAT(error_of([&] { make("image_folder", folder.path(), {{"mode", "RGBX"}}); }), HasSubstr("expected RGB or L, got 'RGBX'"));
+  EXPECT_THAT(error_of([&] { make("image_folder", folder.path(), {{"mode", "RGBX"}}); }),
+              HasSubstr("expected RGB or L, got 'RGBX'"));
 
   for (const char* name : {"rgb.png", "rgb.jpg"}) {
     const std::string whole = testing::read(golden_file(name));

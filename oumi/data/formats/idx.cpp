@@ -43,8 +43,9 @@ class GzipFile {
       int code = Z_OK;
       const char* reason = gzerror(file_, &code);
       if (got < 0 || code == Z_BUF_ERROR) {
-        throw UserError(path_, cat("broken gzip data after ", done + std::max(got, 0), " bytes: ",
-                                   code == Z_BUF_ERROR ? "the file is truncated" : reason),
+        throw UserError(path_,
+                        cat("broken gzip data after ", done + std::max(got, 0),
+                            " bytes: ", code == Z_BUF_ERROR ? "the file is truncated" : reason),
                         "download it again");
       }
       if (got == 0) break;
@@ -90,9 +91,11 @@ DatasetPtr build(const DatasetRequest& request, const fs::path& image_path, cons
     throw UserError(label_path.string(), cat("labels: expected an array of 1 dimension, got ", labels.dim()));
   }
   if (images.size(0) != labels.size(0)) {
-    throw UserError(label_path.string(), cat("expected ", images.size(0), " labels as ", image_path.string(), " has images, got ", labels.size(0)));
+    throw UserError(label_path.string(),
+                    cat("expected ", images.size(0), " labels as ", image_path.string(), " has images, got ", labels.size(0)));
   }
-  if (labels.is_floating_point()) throw UserError(label_path.string(), cat("labels: expected integers, got ", labels.scalar_type()));
+  if (labels.is_floating_point())
+    throw UserError(label_path.string(), cat("labels: expected integers, got ", labels.scalar_type()));
   if (images.dim() == 3) images = images.unsqueeze(1);  // one channel
 
   TensorDatasetOptions options;
@@ -101,10 +104,10 @@ DatasetPtr build(const DatasetRequest& request, const fs::path& image_path, cons
   options.fingerprint = hash_file(image_path) + hash_file(label_path);
   options.transform_field = "images";
   const bool scale = request.kwargs.get("scale", true);
-  options.transforms = TransformPipeline::from_kwargs(request.kwargs, request.seed,
-                                                      scale ? std::vector<std::string>{"to_float"} : std::vector<std::string>{});
-  return std::make_shared<TensorDataset>(
-      Table({{"images", images, {}}, {"labels", labels.to(c10::kLong), {}}}, options.name), std::move(options));
+  options.transforms = TransformPipeline::from_kwargs(
+      request.kwargs, request.seed, scale ? std::vector<std::string>{"to_float"} : std::vector<std::string>{});
+  return std::make_shared<TensorDataset>(Table({{"images", images, {}}, {"labels", labels.to(c10::kLong), {}}}, options.name),
+                                         std::move(options));
 }
 
 // "train" or "t10k": the prefixes of MNIST's files. There is no validation split of its own.
@@ -112,7 +115,8 @@ std::string file_prefix(const DatasetRequest& request) {
   const std::string canonical = canonical_split(request.split);
   if (canonical == "train") return "train";
   if (canonical == "test" || canonical == "validation") return "t10k";
-  throw UserError(request.key + ".split", "expected train or test, got '" + request.split + "'", suggestion(request.split, {"train", "test"}));
+  throw UserError(request.key + ".split", "expected train or test, got '" + request.split + "'",
+                  suggestion(request.split, {"train", "test"}));
 }
 
 }  // namespace
@@ -126,7 +130,8 @@ Tensor read_idx(const fs::path& path) {
   if (header[0] != 0 || header[1] != 0 || !dtype || header[3] == 0) {
     char got[32];
     std::snprintf(got, sizeof got, "%02x %02x %02x %02x", header[0], header[1], header[2], header[3]);
-    throw UserError(path.string(), cat("not an IDX file: expected magic number 00 00 [dtype 08-0e] [dimensions >= 1], got ", got));
+    throw UserError(path.string(),
+                    cat("not an IDX file: expected magic number 00 00 [dtype 08-0e] [dimensions >= 1], got ", got));
   }
   std::vector<std::int64_t> sizes(header[3]);
   const std::uint64_t width = c10::elementSize(*dtype);
@@ -137,26 +142,37 @@ Tensor read_idx(const fs::path& path) {
   bool too_big = false;
   for (std::int64_t& extent : sizes) {
     unsigned char raw[4];
-    if (file.read(raw, 4) != 4) throw UserError(path.string(), cat("truncated: expected ", sizes.size(), " extents in its header"));
+    if (file.read(raw, 4) != 4)
+      throw UserError(path.string(), cat("truncated: expected ", sizes.size(), " extents in its header"));
     extent = (std::int64_t{raw[0]} << 24) | (raw[1] << 16) | (raw[2] << 8) | raw[3];
-    if (extent == 0) throw UserError(path.string(), "expected elements, got an extent of 0 in its header: the file holds nothing");
+    if (extent == 0)
+      throw UserError(path.string(), "expected elements, got an extent of 0 in its header: the file holds nothing");
     bytes *= static_cast<std::uint64_t>(extent);
     too_big = too_big || bytes > most;
   }
   if (too_big) {
-    throw UserError(path.string(), cat("truncated: its header says ", join([&] {
-                                         std::vector<std::string> texts;
-                                         for (const std::int64_t extent : sizes) texts.push_back(cat(extent));
-                                         return texts;
-                                       }(), " x "), " elements of ", width, " bytes, more than ", file_size, " bytes on disk can hold"),
+    throw UserError(path.string(),
+                    cat("truncated: its header says ",
+                        join(
+                            [&] {
+                              std::vector<std::string> texts;
+                              for (const std::int64_t extent : sizes) texts.push_back(cat(extent));
+                              return texts;
+                            }(),
+                            " x "),
+                        " elements of ", width, " bytes, more than ", file_size, " bytes on disk can hold"),
                     "download it again");
   }
   Tensor array = at::empty(sizes, at::TensorOptions(*dtype));
   const auto expected = static_cast<std::uint64_t>(array.nbytes());
   const std::uint64_t got = file.read(array.mutable_data_ptr(), expected);
-  if (got != expected) throw UserError(path.string(), cat("truncated: expected ", expected, " bytes after the header, got ", got), "download it again");
+  if (got != expected)
+    throw UserError(path.string(), cat("truncated: expected ", expected, " bytes after the header, got ", got),
+                    "download it again");
   unsigned char extra;
-  if (file.read(&extra, 1) != 0) throw UserError(path.string(), cat("expected ", expected, " bytes after the header, got more"), "the file is damaged, or no IDX file");
+  if (file.read(&extra, 1) != 0)
+    throw UserError(path.string(), cat("expected ", expected, " bytes after the header, got more"),
+                    "the file is damaged, or no IDX file");
   if (width > 1) reverse_bytes(static_cast<std::byte*>(array.mutable_data_ptr()), array.numel(), width);
   return array;
 }
@@ -164,16 +180,18 @@ Tensor read_idx(const fs::path& path) {
 DatasetPtr make_fashion_mnist(const DatasetRequest& request) {
   const std::string hint = "apt-get install dataset-fashion-mnist, or set dataset_path to the folder that holds the four files";
   const fs::path folder = request.path ? *request.path : fs::path(kDebianFolder);
-  if (!fs::is_directory(folder)) throw UserError(folder.string(), "no such folder: expected Fashion-MNIST's four files there", hint);
+  if (!fs::is_directory(folder))
+    throw UserError(folder.string(), "no such folder: expected Fashion-MNIST's four files there", hint);
   const std::string prefix = file_prefix(request);
-  return build(request, find_file(folder, prefix + "-images-idx3-ubyte", hint), find_file(folder, prefix + "-labels-idx1-ubyte", hint),
-               "fashion_mnist/" + request.split,
+  return build(request, find_file(folder, prefix + "-images-idx3-ubyte", hint),
+               find_file(folder, prefix + "-labels-idx1-ubyte", hint), "fashion_mnist/" + request.split,
                {"T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"});
 }
 
 DatasetPtr make_idx_dataset(const DatasetRequest& request) {
   const fs::path& folder = request.require_path();
-  const std::string images = request.kwargs.get<std::string>("images", ""), labels = request.kwargs.get<std::string>("labels", "");
+  const std::string images = request.kwargs.get<std::string>("images", ""),
+                    labels = request.kwargs.get<std::string>("labels", "");
   if (images.empty() != labels.empty()) {
     throw UserError(request.key + ".dataset_kwargs", "expected both images and labels (file names), or neither");
   }

@@ -141,7 +141,9 @@ Image convert(const Decoded& decoded, ImageMode mode) {
     if (mode == ImageMode::kRgb) {
       for (std::size_t c = 0; c < 3; ++c) image.pixels[c * area + i] = pixel[is_colour ? c : 0];
     } else {
-      image.pixels[i] = is_colour ? static_cast<std::uint8_t>((pixel[0] * 19595 + pixel[1] * 38470 + pixel[2] * 7471 + 0x8000) >> 16) : pixel[0];
+      image.pixels[i] = is_colour
+                            ? static_cast<std::uint8_t>((pixel[0] * 19595 + pixel[1] * 38470 + pixel[2] * 7471 + 0x8000) >> 16)
+                            : pixel[0];
     }
   }
   return image;
@@ -159,7 +161,8 @@ Image decode_image(const std::filesystem::path& path, ImageMode mode) {
   } else if (source.size >= 3 && source.data[0] == 0xFF && source.data[1] == 0xD8 && source.data[2] == 0xFF) {
     done = decode_jpeg(&source, &decoded);
   } else {
-    throw UserError(path.string(), "expected a PNG or JPEG image, got something else", "convert the file, or move it out of the folder");
+    throw UserError(path.string(), "expected a PNG or JPEG image, got something else",
+                    "convert the file, or move it out of the folder");
   }
   if (!done) throw UserError(path.string(), cat("the image cannot be decoded: ", decoded.error), "replace the file");
   return convert(decoded, mode);

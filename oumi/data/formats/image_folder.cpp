@@ -23,8 +23,13 @@ struct Entry {
 
 class ImageFolder : public MapDataset {
  public:
-  ImageFolder(std::vector<Entry> entries, std::vector<std::string> classes, ImageMode mode, TransformPipeline transforms, std::string name)
-      : entries_(std::move(entries)), classes_(std::move(classes)), mode_(mode), transforms_(std::move(transforms)), name_(std::move(name)) {}
+  ImageFolder(std::vector<Entry> entries, std::vector<std::string> classes, ImageMode mode, TransformPipeline transforms,
+              std::string name)
+      : entries_(std::move(entries)),
+        classes_(std::move(classes)),
+        mode_(mode),
+        transforms_(std::move(transforms)),
+        name_(std::move(name)) {}
 
   std::optional<std::int64_t> length() const override { return static_cast<std::int64_t>(entries_.size()); }
 
@@ -39,7 +44,8 @@ class ImageFolder : public MapDataset {
     try {
       pixels = transforms_.apply(std::move(pixels), epoch(), index);
     } catch (const UserError& error) {
-      throw UserError(entry.path.string(), cat("sample ", index, ": [", error.component(), "] ", error.message()), error.hint());
+      throw UserError(entry.path.string(), cat("sample ", index, ": [", error.component(), "] ", error.message()),
+                      error.hint());
     }
     return {{"images", std::move(pixels)}, {"labels", at::scalar_tensor(entry.label, at::TensorOptions(c10::kLong))}};
   }
@@ -50,7 +56,9 @@ class ImageFolder : public MapDataset {
   // Names and sizes of the files: their contents would take as long to read as an epoch.
   std::string fingerprint() const override {
     std::string parts = cat(static_cast<int>(mode_), transforms_.description());
-    for (const Entry& entry : entries_) parts += cat(entry.path.parent_path().filename().string(), "/", entry.path.filename().string(), ":", fs::file_size(entry.path), ";");
+    for (const Entry& entry : entries_)
+      parts += cat(entry.path.parent_path().filename().string(), "/", entry.path.filename().string(), ":",
+                   fs::file_size(entry.path), ";");
     return hash_bytes(parts.data(), parts.size());
   }
 
@@ -90,7 +98,8 @@ fs::path split_folder(const DatasetRequest& request) {
     names.push_back(name);
   }
   if (has_splits || wanted != "train") {
-    throw UserError(request.key + ".split", "no folder for split '" + request.split + "' in " + root.string(), names.empty() ? "" : "there are: " + join(names, ", "));
+    throw UserError(request.key + ".split", "no folder for split '" + request.split + "' in " + root.string(),
+                    names.empty() ? "" : "there are: " + join(names, ", "));
   }
   return root;
 }
@@ -121,8 +130,10 @@ DatasetPtr make_image_folder(const DatasetRequest& request) {
   if (entries.empty()) throw UserError(folder.string(), "expected one subfolder per class with images in it, got none");
   const ImageMode mode = parse_mode(request);
   const bool scale = request.kwargs.get("scale", true);
-  auto transforms = TransformPipeline::from_kwargs(request.kwargs, request.seed, scale ? std::vector<std::string>{"to_float"} : std::vector<std::string>{});
-  return std::make_shared<ImageFolder>(std::move(entries), std::move(classes), mode, std::move(transforms), folder.filename().string());
+  auto transforms = TransformPipeline::from_kwargs(request.kwargs, request.seed,
+                                                   scale ? std::vector<std::string>{"to_float"} : std::vector<std::string>{});
+  return std::make_shared<ImageFolder>(std::move(entries), std::move(classes), mode, std::move(transforms),
+                                       folder.filename().string());
 }
 
 }  // namespace oumi

@@ -15,7 +15,8 @@ std::string_view dict_value(std::string_view dict, std::string_view key, const s
   const std::string quoted = "'" + std::string(key) + "'";
   const auto at = dict.find(quoted);
   const auto colon = at == std::string_view::npos ? at : dict.find(':', at + quoted.size());
-  if (colon == std::string_view::npos) throw UserError(origin, "not a .npy array: its header has no '" + std::string(key) + "'");
+  if (colon == std::string_view::npos)
+    throw UserError(origin, "not a .npy array: its header has no '" + std::string(key) + "'");
   std::string_view value = dict.substr(colon + 1);
   while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
   return value;
@@ -23,7 +24,8 @@ std::string_view dict_value(std::string_view dict, std::string_view key, const s
 
 std::vector<std::int64_t> parse_shape(std::string_view text, const std::string& origin) {
   const auto close = text.find(')');
-  if (text.empty() || text.front() != '(' || close == std::string_view::npos) throw UserError(origin, "not a .npy array: cannot read its shape");
+  if (text.empty() || text.front() != '(' || close == std::string_view::npos)
+    throw UserError(origin, "not a .npy array: cannot read its shape");
   std::vector<std::int64_t> shape;
   for (const std::string& part : split(text.substr(1, close - 1), ',')) {
     const std::string digits = trim(part);
@@ -46,7 +48,8 @@ void append_utf8(std::string& text, std::uint32_t code, const std::string& origi
   } else if (code < 0x800) {
     text += {static_cast<char>(0xC0 | (code >> 6)), static_cast<char>(0x80 | (code & 0x3F))};
   } else if (code < 0x10000) {
-    text += {static_cast<char>(0xE0 | (code >> 12)), static_cast<char>(0x80 | ((code >> 6) & 0x3F)), static_cast<char>(0x80 | (code & 0x3F))};
+    text += {static_cast<char>(0xE0 | (code >> 12)), static_cast<char>(0x80 | ((code >> 6) & 0x3F)),
+             static_cast<char>(0x80 | (code & 0x3F))};
   } else if (code < 0x110000) {
     text += {static_cast<char>(0xF0 | (code >> 18)), static_cast<char>(0x80 | ((code >> 12) & 0x3F)),
              static_cast<char>(0x80 | ((code >> 6) & 0x3F)), static_cast<char>(0x80 | (code & 0x3F))};
@@ -65,7 +68,8 @@ std::int64_t NpyHeader::elements() const {
 
 NpyHeader parse_npy_header(std::string_view bytes, const std::string& origin) {
   constexpr std::string_view kMagic("\x93NUMPY", 6);
-  if (bytes.size() < 10 || bytes.substr(0, 6) != kMagic) throw UserError(origin, "not a .npy array: expected the magic number \\x93NUMPY");
+  if (bytes.size() < 10 || bytes.substr(0, 6) != kMagic)
+    throw UserError(origin, "not a .npy array: expected the magic number \\x93NUMPY");
   const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(bytes[i])); };
   const std::size_t version = byte(6), prefix = version == 1 ? 10 : 12;
   if (version < 1 || version > 3) throw UserError(origin, cat("expected .npy version 1 to 3, got ", version));
@@ -78,13 +82,17 @@ NpyHeader parse_npy_header(std::string_view bytes, const std::string& origin) {
   header.data_offset = prefix + length;
   const std::string_view descr = dict_value(dict, "descr", origin);
   const auto end = descr.size() < 2 || descr.front() != '\'' ? std::string_view::npos : descr.find('\'', 1);
-  if (end == std::string_view::npos || end < 3) throw UserError(origin, "structured arrays are not supported", "save one array per field");
+  if (end == std::string_view::npos || end < 3)
+    throw UserError(origin, "structured arrays are not supported", "save one array per field");
   header.byte_order = descr[1];
   header.kind = descr[2];
-  if (header.kind == 'O') throw UserError(origin, "holds pickled Python objects, which are not loaded", "save numbers or strings (dtype other than object)");
+  if (header.kind == 'O')
+    throw UserError(origin, "holds pickled Python objects, which are not loaded",
+                    "save numbers or strings (dtype other than object)");
   for (std::size_t i = 3; i < end; ++i) {
     if (!std::isdigit(static_cast<unsigned char>(descr[i])) || header.item_size > 100000000) {
-      throw UserError(origin, "dtype " + std::string(descr.substr(0, end + 1)) + " is not supported", "convert it to numbers or strings");
+      throw UserError(origin, "dtype " + std::string(descr.substr(0, end + 1)) + " is not supported",
+                      "convert it to numbers or strings");
     }
     header.item_size = header.item_size * 10 + (descr[i] - '0');
   }
@@ -105,14 +113,16 @@ NpyHeader parse_npy_header(std::string_view bytes, const std::string& origin) {
   if (expected != got) {
     std::vector<std::string> extents;
     for (const std::int64_t extent : header.shape) extents.push_back(cat(extent));
-    throw UserError(origin, cat("expected elements of ", header.item_size, " bytes in shape (", join(extents, ", "), "), got ", got, " bytes of data"));
+    throw UserError(origin, cat("expected elements of ", header.item_size, " bytes in shape (", join(extents, ", "), "), got ",
+                                got, " bytes of data"));
   }
   return header;
 }
 
 std::vector<std::string> npy_strings(const NpyHeader& header, std::string_view bytes, const std::string& origin) {
   if (header.kind != 'U' && header.kind != 'S') throw UserError(origin, cat("expected strings, got dtype kind ", header.kind));
-  if (header.kind == 'U' && header.byte_order == '>') throw UserError(origin, "big-endian strings are not supported", "save them with the native byte order");
+  if (header.kind == 'U' && header.byte_order == '>')
+    throw UserError(origin, "big-endian strings are not supported", "save them with the native byte order");
   std::vector<std::string> texts;
   const std::int64_t count = header.elements();
   const char* item = bytes.data() + header.data_offset;

@@ -9,8 +9,8 @@
 namespace oumi {
 
 struct NpyHeader {
-  char byte_order = '|';  // '<', '>' or '|' (no order)
-  char kind = 'f';        // NumPy's dtype.kind: b, i, u, f, U, S, c, ...
+  char byte_order = '|';       // '<', '>' or '|' (no order)
+  char kind = 'f';             // NumPy's dtype.kind: b, i, u, f, U, S, c, ...
   std::int64_t item_size = 0;  // bytes of an element (of a U element: 4 times its characters)
   bool fortran_order = false;
   std::vector<std::int64_t> shape;

@@ -25,26 +25,30 @@ struct ArrayFile {
 // The archive's entries, sorted by name. Checksums are checked while reading.
 std::vector<ArrayFile> read_archive(const std::filesystem::path& path) {
   int code = 0;
-  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code), [](zip_t* zip) { zip_discard(zip); });
+  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code),
+                                                         [](zip_t* zip) { zip_discard(zip); });
   if (archive == nullptr) {
     zip_error_t error;
     zip_error_init_with_code(&error, code);
     const std::string reason = zip_error_strerror(&error);
     zip_error_fini(&error);
-    throw UserError(path.string(), "not a readable .npz archive: " + reason, "write it with numpy.savez; a truncated download looks like this too");
+    throw UserError(path.string(), "not a readable .npz archive: " + reason,
+                    "write it with numpy.savez; a truncated download looks like this too");
   }
   const auto file_size = std::filesystem::file_size(path);
   std::vector<ArrayFile> files;
   const zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   for (zip_int64_t i = 0; i < count; ++i) {
     zip_stat_t stat;
-    if (zip_stat_index(archive.get(), i, 0, &stat) != 0 || (stat.valid & ZIP_STAT_NAME) == 0 || (stat.valid & ZIP_STAT_SIZE) == 0) {
+    if (zip_stat_index(archive.get(), i, 0, &stat) != 0 || (stat.valid & ZIP_STAT_NAME) == 0 ||
+        (stat.valid & ZIP_STAT_SIZE) == 0) {
       throw UserError(path.string(), cat("entry ", i, " of the archive cannot be read"));
     }
     std::string name = stat.name;
     if (!name.ends_with(".npy")) throw UserError(path.string(), "expected .npy entries, got '" + name + "'");
     // deflate cannot do better: a larger claim is a lie that must not be allocated.
-    if (stat.size / 1032 > file_size) throw UserError(path.string(), cat("entry '", name, "' claims ", stat.size, " bytes in an archive of ", file_size));
+    if (stat.size / 1032 > file_size)
+      throw UserError(path.string(), cat("entry '", name, "' claims ", stat.size, " bytes in an archive of ", file_size));
     ArrayFile file{name.substr(0, name.size() - 4), std::string(stat.size, '\0')};
     const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> entry(zip_fopen_index(archive.get(), i, 0), zip_fclose);
     std::uint64_t done = 0;
@@ -74,7 +78,9 @@ struct Dtypes {
 std::optional<Dtypes> dtypes_of(const NpyHeader& header) {
   const auto same = [](c10::ScalarType type) { return Dtypes{type, type}; };
   switch (header.kind) {
-    case 'b': if (header.item_size == 1) return same(c10::kBool); break;
+    case 'b':
+      if (header.item_size == 1) return same(c10::kBool);
+      break;
     case 'i':
       switch (header.item_size) {
         case 1: return same(c10::kChar);
@@ -105,12 +111,14 @@ std::optional<Dtypes> dtypes_of(const NpyHeader& header) {
 Tensor array_tensor(const NpyHeader& header, std::string& bytes, const std::string& origin) {
   const auto dtypes = dtypes_of(header);
   if (!dtypes) {
-    throw UserError(origin, cat("dtype kind '", header.kind, "' of ", header.item_size, " bytes is not supported"),
-                    "save numbers or bools; strings are read for the split column alone, or dropped with dataset_kwargs.columns");
+    throw UserError(
+        origin, cat("dtype kind '", header.kind, "' of ", header.item_size, " bytes is not supported"),
+        "save numbers or bools; strings are read for the split column alone, or dropped with dataset_kwargs.columns");
   }
   char* data = bytes.data() + header.data_offset;
   if (header.byte_order == '>' && header.item_size > 1) {
-    for (std::int64_t i = 0; i < header.elements(); ++i) std::reverse(data + i * header.item_size, data + (i + 1) * header.item_size);
+    for (std::int64_t i = 0; i < header.elements(); ++i)
+      std::reverse(data + i * header.item_size, data + (i + 1) * header.item_size);
   }
   std::vector<std::int64_t> shape = header.shape;
   if (header.fortran_order) std::reverse(shape.begin(), shape.end());
@@ -138,7 +146,8 @@ std::vector<std::int64_t> rows_of_split(const std::vector<std::string>& splits, 
   }
   if (!exact.empty()) return exact;
   if (!canonical.empty()) return canonical;
-  throw UserError(request.key + ".split", "no sample is of split '" + request.split + "' in " + request.path->string(), "there are: " + join(known, ", "));
+  throw UserError(request.key + ".split", "no sample is of split '" + request.split + "' in " + request.path->string(),
+                  "there are: " + join(known, ", "));
 }
 
 }  // namespace
@@ -172,24 +181,29 @@ DatasetPtr make_npz_dataset(const DatasetRequest& request) {
   }
   for (const std::string& wanted : columns) {
     if (std::find(names.begin(), names.end(), wanted) == names.end()) {
-      throw UserError(request.key + ".dataset_kwargs.columns", "no array '" + wanted + "' in " + path.string(), suggestion(wanted, names));
+      throw UserError(request.key + ".dataset_kwargs.columns", "no array '" + wanted + "' in " + path.string(),
+                      suggestion(wanted, names));
     }
   }
   if (kwargs.values().contains("npz_split_col") && !has_split) {
-    throw UserError(request.key + ".dataset_kwargs.npz_split_col", "no array of strings '" + split_column + "' in " + path.string(), suggestion(split_column, names));
+    throw UserError(request.key + ".dataset_kwargs.npz_split_col",
+                    "no array of strings '" + split_column + "' in " + path.string(), suggestion(split_column, names));
   }
   if (!has_split && canonical_split(request.split) != "train") {
-    throw UserError(request.key + ".split", "asked for '" + request.split + "', but " + path.string() + " has no '" + split_column + "' array: all of it is train");
+    throw UserError(request.key + ".split", "asked for '" + request.split + "', but " + path.string() + " has no '" +
+                                                split_column + "' array: all of it is train");
   }
   if (fields.empty()) throw UserError(path.string(), "expected arrays of numbers, got none");
   Table table(std::move(fields), path.string());
   if (has_split) {
     if (static_cast<std::int64_t>(splits.size()) != table.rows()) {
-      throw UserError(path.string(), cat("columns differ in length: expected ", table.rows(), " rows, got ", splits.size(), " in '", split_column, "'"));
+      throw UserError(path.string(), cat("columns differ in length: expected ", table.rows(), " rows, got ", splits.size(),
+                                         " in '", split_column, "'"));
     }
     const Tensor rows = at::tensor(rows_of_split(splits, request));
     std::vector<Column> kept;
-    for (std::size_t i = 0; i < table.size(); ++i) kept.push_back({table.column(i).name, at::index_select(table.column(i).values, 0, rows), {}});
+    for (std::size_t i = 0; i < table.size(); ++i)
+      kept.push_back({table.column(i).name, at::index_select(table.column(i).values, 0, rows), {}});
     table = Table(std::move(kept), path.string());
   }
 
@@ -199,7 +213,8 @@ DatasetPtr make_npz_dataset(const DatasetRequest& request) {
   options.class_names = kwargs.get<std::vector<std::string>>("class_names", {});
   const std::string field = kwargs.get<std::string>("transform_field", "");
   options.transforms = TransformPipeline::from_kwargs(kwargs, request.seed);
-  if (!options.transforms.empty()) options.transform_field = field.empty() ? find_image_field(table, request.key + ".dataset_kwargs.transforms") : field;
+  if (!options.transforms.empty())
+    options.transform_field = field.empty() ? find_image_field(table, request.key + ".dataset_kwargs.transforms") : field;
   return std::make_shared<TensorDataset>(std::move(table), std::move(options));
 }
 

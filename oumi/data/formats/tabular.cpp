@@ -48,20 +48,24 @@ TabularSource source_of(const DatasetRequest& request, TabularFormat format) {
   rules.class_names = kwargs.get<std::vector<std::string>>("class_names", {});
   if (rules.class_names.empty() && !source.files.empty()) {
     for (const std::string& column : {rules.label_column, std::string("label"), std::string("labels")}) {
-      if (rules.class_names.empty() && !column.empty()) rules.class_names = hugging_face_class_names(source.files.front(), column);
+      if (rules.class_names.empty() && !column.empty())
+        rules.class_names = hugging_face_class_names(source.files.front(), column);
     }
   }
 
   source.read.columns = rules.needed();
   if (format == TabularFormat::kCsv) {
-    const std::string delimiter = kwargs.get<std::string>("delimiter", to_lower(source.files.front().extension().string()) == ".tsv" ? "\t" : ",");
-    if (delimiter.size() != 1) throw UserError(kwargs.origin() + ".delimiter", "expected one character, got '" + delimiter + "'");
+    const std::string delimiter =
+        kwargs.get<std::string>("delimiter", to_lower(source.files.front().extension().string()) == ".tsv" ? "\t" : ",");
+    if (delimiter.size() != 1)
+      throw UserError(kwargs.origin() + ".delimiter", "expected one character, got '" + delimiter + "'");
     source.read.delimiter = delimiter.front();
     source.read.column_names = kwargs.get<std::vector<std::string>>("column_names", {});
   }
   if (format == TabularFormat::kCsv || format == TabularFormat::kJsonl) {
     source.read.block_size = kwargs.get<std::int64_t>("block_size", source.read.block_size);
-    if (source.read.block_size < 1) throw UserError(kwargs.origin() + ".block_size", cat("expected at least 1, got ", source.read.block_size));
+    if (source.read.block_size < 1)
+      throw UserError(kwargs.origin() + ".block_size", cat("expected at least 1, got ", source.read.block_size));
   }
   source.transform_field = kwargs.get<std::string>("transform_field", "");
   source.transforms = TransformPipeline::from_kwargs(kwargs, request.seed);
@@ -106,7 +110,8 @@ DatasetPtr load(TabularSource source) {
   options.fingerprint = source.fingerprint;
   options.class_names = source.rules.class_names;
   if (!source.transforms.empty()) {
-    options.transform_field = source.transform_field.empty() ? find_image_field(table, source.transforms_key) : source.transform_field;
+    options.transform_field =
+        source.transform_field.empty() ? find_image_field(table, source.transforms_key) : source.transform_field;
     options.transforms = source.transforms;
   }
   return std::make_shared<TensorDataset>(std::move(table), std::move(options));
@@ -117,10 +122,14 @@ class TabularStream : public Stream {
   explicit TabularStream(TabularSource source) : source_(std::move(source)) {
     // The first block decides the columns' dtypes; reading it now also finds mistakes before training starts.
     if (!advance()) throw UserError(source_.files.front().string(), "expected rows, got none");
-    for (std::size_t i = 0; i < block_.size(); ++i) prototype_.push_back({block_.column(i).name, block_.column(i).values.narrow(0, 0, 0).clone(), {}});
-    if (!source_.transforms.empty() && source_.transform_field.empty()) source_.transform_field = find_image_field(block_, source_.transforms_key);
+    for (std::size_t i = 0; i < block_.size(); ++i)
+      prototype_.push_back({block_.column(i).name, block_.column(i).values.narrow(0, 0, 0).clone(), {}});
+    if (!source_.transforms.empty() && source_.transform_field.empty())
+      source_.transform_field = find_image_field(block_, source_.transforms_key);
     if (!source_.transforms.empty() && block_.find(source_.transform_field) == block_.size()) {
-      throw UserError(source_.transforms_key, "no field '" + source_.transform_field + "': got [" + join(block_.names(), ", ") + "]", "set transform_field to one of them");
+      throw UserError(source_.transforms_key,
+                      "no field '" + source_.transform_field + "': got [" + join(block_.names(), ", ") + "]",
+                      "set transform_field to one of them");
     }
     std::int64_t total = 0;
     for (const fs::path& file : source_.files) {
@@ -151,16 +160,22 @@ class TabularStream : public Stream {
   Json position() const override {
     // At the end of a block the next one is named, so that resuming does not read the finished one.
     const bool at_end = reader_ != nullptr && row_ == block_.rows();
-    return Json{{"file", file_}, {"unit", at_end ? reader_->unit() : unit_}, {"row", at_end ? 0 : row_},
-                {"first_row", at_end ? first_row_ + block_.rows() : first_row_}, {"index", index_}};
+    return Json{{"file", file_},
+                {"unit", at_end ? reader_->unit() : unit_},
+                {"row", at_end ? 0 : row_},
+                {"first_row", at_end ? first_row_ + block_.rows() : first_row_},
+                {"index", index_}};
   }
   void seek(const Json& position) override {
-    const Place place{position.at("file").get<std::size_t>(), position.at("unit").get<std::int64_t>(), position.at("row").get<std::int64_t>(),
-                      position.at("first_row").get<std::int64_t>(), position.at("index").get<std::int64_t>()};
-    if (place.file > source_.files.size() || place.unit < 0 || place.row < 0) throw UserError(source_.name, "state: position " + position.dump() + " is not in the files");
+    const Place place{position.at("file").get<std::size_t>(), position.at("unit").get<std::int64_t>(),
+                      position.at("row").get<std::int64_t>(), position.at("first_row").get<std::int64_t>(),
+                      position.at("index").get<std::int64_t>()};
+    if (place.file > source_.files.size() || place.unit < 0 || place.row < 0)
+      throw UserError(source_.name, "state: position " + position.dump() + " is not in the files");
     go_to(place);
     if (place.row == 0) return;
-    if (!advance() || place.row > block_.rows()) throw UserError(source_.name, "state: the files have fewer rows than when it was saved");
+    if (!advance() || place.row > block_.rows())
+      throw UserError(source_.name, "state: the files have fewer rows than when it was saved");
     row_ = place.row;
   }
   std::optional<std::int64_t> length() const override { return length_; }
@@ -213,13 +228,19 @@ class TabularStream : public Stream {
   // Later blocks are of the first one's dtypes: whole numbers among floats are a matter of how a file was written.
   std::vector<Column> conform(std::vector<Column> columns, const std::string& origin) const {
     if (prototype_.empty()) return columns;
-    if (columns.size() != prototype_.size()) throw UserError(origin, cat("expected ", prototype_.size(), " columns as in the first block, got ", columns.size(), " from row ", first_row_));
+    if (columns.size() != prototype_.size())
+      throw UserError(origin, cat("expected ", prototype_.size(), " columns as in the first block, got ", columns.size(),
+                                  " from row ", first_row_));
     for (std::size_t i = 0; i < columns.size(); ++i) {
       const auto wanted = prototype_[i].values.scalar_type(), got = columns[i].values.scalar_type();
-      if (columns[i].name != prototype_[i].name) throw UserError(origin, "expected column '" + prototype_[i].name + "' as in the first block, got '" + columns[i].name + "'");
+      if (columns[i].name != prototype_[i].name)
+        throw UserError(origin,
+                        "expected column '" + prototype_[i].name + "' as in the first block, got '" + columns[i].name + "'");
       if (wanted == got) continue;
       if (c10::promoteTypes(wanted, got) != wanted && columns[i].values.numel() > 0) {
-        throw UserError(origin, cat("column '", columns[i].name, "': expected ", wanted, " as in the first block, got ", got, " from row ", first_row_, " on"),
+        throw UserError(origin,
+                        cat("column '", columns[i].name, "': expected ", wanted, " as in the first block, got ", got,
+                            " from row ", first_row_, " on"),
                         "set dataset_kwargs.dtypes." + columns[i].name);
       }
       columns[i].values = columns[i].values.to(wanted);
@@ -260,13 +281,16 @@ DatasetPtr make_pretokenized_dataset(const DatasetRequest& request) {
     if (const auto format = format_of(path)) return make_tabular(request, *format);
     throw UserError(path.string(), "expected a .parquet, .arrow, .jsonl or .csv file");
   }
-  if (fs::exists(path / "state.json") || fs::exists(path / "dataset_dict.json")) return make_tabular(request, TabularFormat::kArrow);
-  for (const TabularFormat format : {TabularFormat::kParquet, TabularFormat::kArrow, TabularFormat::kJsonl, TabularFormat::kCsv}) {
+  if (fs::exists(path / "state.json") || fs::exists(path / "dataset_dict.json"))
+    return make_tabular(request, TabularFormat::kArrow);
+  for (const TabularFormat format :
+       {TabularFormat::kParquet, TabularFormat::kArrow, TabularFormat::kJsonl, TabularFormat::kCsv}) {
     for (const fs::directory_entry& entry : fs::recursive_directory_iterator(path)) {
       if (entry.is_regular_file() && format_of(entry.path()) == format) return make_tabular(request, format);
     }
   }
-  throw UserError(path.string(), "expected .parquet, .arrow, .jsonl or .csv files, or a folder of datasets.save_to_disk, got neither");
+  throw UserError(path.string(),
+                  "expected .parquet, .arrow, .jsonl or .csv files, or a folder of datasets.save_to_disk, got neither");
 }
 
 }  // namespace oumi

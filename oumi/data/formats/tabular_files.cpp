@@ -11,18 +11,19 @@ namespace {
 namespace fs = std::filesystem;
 
 // "train-00000-of-00002.parquet" -> "train", when that is how splits are called.
-std::string split_of_name(const std::string& name) {
-  return canonical_split(name.substr(0, name.find_first_of("-_. ")));
-}
+std::string split_of_name(const std::string& name) { return canonical_split(name.substr(0, name.find_first_of("-_. "))); }
 
-bool is_split_name(const std::string& canonical) { return canonical == "train" || canonical == "validation" || canonical == "test"; }
+bool is_split_name(const std::string& canonical) {
+  return canonical == "train" || canonical == "validation" || canonical == "test";
+}
 
 std::vector<fs::path> files_below(const fs::path& folder, TabularFormat format) {
   std::vector<fs::path> files;
   for (const fs::directory_entry& entry : fs::recursive_directory_iterator(folder)) {
     const std::string name = entry.path().filename().string();
     // datasets leaves its own caches beside the data.
-    if (entry.is_regular_file() && name.front() != '.' && !name.starts_with("cache-") && format_of(entry.path()) == format) files.push_back(entry.path());
+    if (entry.is_regular_file() && name.front() != '.' && !name.starts_with("cache-") && format_of(entry.path()) == format)
+      files.push_back(entry.path());
   }
   std::sort(files.begin(), files.end());
   return files;
@@ -35,7 +36,8 @@ std::vector<fs::path> saved_files(const fs::path& folder) {
   try {
     for (const Json& entry : state.at("_data_files")) files.push_back(folder / entry.at("filename").get<std::string>());
   } catch (const Json::exception&) {
-    throw UserError((folder / "state.json").string(), "expected _data_files: [{filename: ...}], as datasets.save_to_disk writes it");
+    throw UserError((folder / "state.json").string(),
+                    "expected _data_files: [{filename: ...}], as datasets.save_to_disk writes it");
   }
   for (const fs::path& file : files) {
     if (!fs::is_regular_file(file)) throw UserError(file.string(), "no such file, though state.json lists it");
@@ -107,7 +109,9 @@ std::vector<fs::path> split_files(const DatasetRequest& request, TabularFormat f
     if (names.size() < 20) names.push_back(relative.string());
   }
   if (!chosen.empty()) return chosen;
-  if (files.empty()) throw UserError(root.string(), cat("expected ", format_name(format), " files, got none"), "check dataset_path and dataset_name");
+  if (files.empty())
+    throw UserError(root.string(), cat("expected ", format_name(format), " files, got none"),
+                    "check dataset_path and dataset_name");
   if (has_splits || wanted != "train") throw_no_split(request, root, names);
   return files;
 }

@@ -33,10 +33,12 @@ class ParquetReader : public TabularReader {
       // A list column's leaf is called name.list.element: columns are chosen by the name at the root.
       const std::string name = schema.GetColumnRoot(i)->name();
       names.push_back(name);
-      if (options.columns.empty() || std::find(options.columns.begin(), options.columns.end(), name) != options.columns.end()) columns_.push_back(i);
+      if (options.columns.empty() || std::find(options.columns.begin(), options.columns.end(), name) != options.columns.end())
+        columns_.push_back(i);
     }
     for (const std::string& wanted : options.columns) {
-      if (std::find(names.begin(), names.end(), wanted) == names.end()) throw UserError(origin_, "no column '" + wanted + "'", suggestion(wanted, names));
+      if (std::find(names.begin(), names.end(), wanted) == names.end())
+        throw UserError(origin_, "no column '" + wanted + "'", suggestion(wanted, names));
     }
   }
 
@@ -96,7 +98,8 @@ class ArrowFileReader : public TabularReader {
       : origin_(path), reader_(check_arrow(arrow::ipc::RecordBatchFileReader::Open(map_file(path)), path, kDamagedHint)) {}
   std::shared_ptr<arrow::Table> next() override {
     while (unit_ < reader_->num_record_batches()) {
-      auto batch = check_arrow(reader_->ReadRecordBatch(static_cast<int>(unit_)), cat(origin_, ": record batch ", unit_), kDamagedHint);
+      auto batch =
+          check_arrow(reader_->ReadRecordBatch(static_cast<int>(unit_)), cat(origin_, ": record batch ", unit_), kDamagedHint);
       ++unit_;
       if (batch->num_rows() > 0) return table_of(std::move(batch), origin_);
     }
@@ -161,8 +164,10 @@ std::unique_ptr<TabularReader> open_arrow(const std::string& path) {
 
 }  // namespace
 
-std::unique_ptr<TabularReader> open_tabular(const std::filesystem::path& path, TabularFormat format, const TabularReadOptions& options) {
-  if (std::filesystem::file_size(path) == 0) throw UserError(path.string(), cat("expected a ", format_name(format), " file, got an empty one"));
+std::unique_ptr<TabularReader> open_tabular(const std::filesystem::path& path, TabularFormat format,
+                                            const TabularReadOptions& options) {
+  if (std::filesystem::file_size(path) == 0)
+    throw UserError(path.string(), cat("expected a ", format_name(format), " file, got an empty one"));
   switch (format) {
     case TabularFormat::kParquet: return std::make_unique<ParquetReader>(path, options);
     case TabularFormat::kArrow: return open_arrow(path.string());

@@ -37,6 +37,7 @@ class TabularReader {
   virtual std::optional<std::int64_t> rows() { return std::nullopt; }
 };
 
-std::unique_ptr<TabularReader> open_tabular(const std::filesystem::path& path, TabularFormat format, const TabularReadOptions& options);
+std::unique_ptr<TabularReader> open_tabular(const std::filesystem::path& path, TabularFormat format,
+                                            const TabularReadOptions& options);
 
 }  // namespace oumi

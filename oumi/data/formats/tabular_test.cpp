@@ -15,10 +15,10 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using testing::error_of;
 using testing::golden;
 using testing::golden_file;
+using ::testing::HasSubstr;
 
 struct How {
   Json kwargs = Json::object();
@@ -27,7 +27,13 @@ struct How {
 };
 
 DatasetPtr make(const std::string& name, const fs::path& path, How how = {}) {
-  return make_dataset({.name = name, .path = path, .subset = {}, .split = how.split, .kwargs = Kwargs(how.kwargs, "dataset_kwargs"), .seed = 0, .stream = how.stream});
+  return make_dataset({.name = name,
+                       .path = path,
+                       .subset = {},
+                       .split = how.split,
+                       .kwargs = Kwargs(how.kwargs, "dataset_kwargs"),
+                       .seed = 0,
+                       .stream = how.stream});
 }
 
 const Json kLabels = {{"label_column", "name"}, {"class_names", {"eel", "dog", "cat"}}};
@@ -71,7 +77,8 @@ TEST_P(EachFormat, LoadsIntoMemory) {
   for (std::int64_t i = 0; i < 10; ++i) expect_row(dataset->get(i), i);
   EXPECT_THAT(dataset->class_names(), ElementsAre("eel", "dog", "cat"));
   EXPECT_EQ(dataset->get_batch(std::vector<std::int64_t>{7, 3}).at("tokens").sizes(), (std::vector<std::int64_t>{2, 3}));
-  EXPECT_THAT(error_of([&] { dataset->get_batch(std::vector<std::int64_t>{7, 2}); }), HasSubstr("expected 3 as in sample 7, got 2 in sample 2"));
+  EXPECT_THAT(error_of([&] { dataset->get_batch(std::vector<std::int64_t>{7, 2}); }),
+              HasSubstr("expected 3 as in sample 7, got 2 in sample 2"));
 }
 
 TEST_P(EachFormat, StreamsTheSameRows) {
@@ -135,26 +142,37 @@ TEST_P(EachFormat, TruncatedFilesAreUserErrors) {
 
 TEST(Tabular, StringsNeedARole) {
   const auto message = error_of([] { make("parquet", golden_file("table.parquet")); });
-  EXPECT_THAT(message, AllOf(HasSubstr("column 'name': expected numbers or lists of numbers, got string"), HasSubstr("label_column")));
+  EXPECT_THAT(message,
+              AllOf(HasSubstr("column 'name': expected numbers or lists of numbers, got string"), HasSubstr("label_column")));
   // Without names, classes are the sorted strings.
   const DatasetPtr sorted = make("parquet", golden_file("table.parquet"), {{{"columns", {"id"}}, {"label_column", "name"}}});
   EXPECT_THAT(sorted->class_names(), ElementsAre("cat", "dog", "eel"));
   EXPECT_EQ(sorted->get(4).at("labels").item<std::int64_t>(), 1);
-  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"label_column", "name"}}, "train", true}); }), HasSubstr("class_names"));
-  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"label_column", "name"}, {"class_names", {"cat", "dogs"}}}}); }),
+  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"label_column", "name"}}, "train", true}); }),
+              HasSubstr("class_names"));
+  EXPECT_THAT(error_of([] {
+                make("parquet", golden_file("table.parquet"), {{{"label_column", "name"}, {"class_names", {"cat", "dogs"}}}});
+              }),
               AllOf(HasSubstr("label 'dog' in row 1 is none of class_names"), HasSubstr("did you mean 'dogs'?")));
 }
 
 TEST(Tabular, ColumnsRenameDtypesAndStack) {
-  const Json kwargs = {{"columns", {"score", "id", "pair"}}, {"rename", {{"pair", "labels"}}}, {"dtypes", {{"pair", "float64"}}}, {"stack", {{"inputs", {"score", "id"}}}}};
+  const Json kwargs = {{"columns", {"score", "id", "pair"}},
+                       {"rename", {{"pair", "labels"}}},
+                       {"dtypes", {{"pair", "float64"}}},
+                       {"stack", {{"inputs", {"score", "id"}}}}};
   const DatasetPtr dataset = make("parquet", golden_file("table.parquet"), {kwargs});
   const Sample sample = dataset->get(8);
   EXPECT_THAT(sample.names(), ElementsAre("labels", "inputs"));
   EXPECT_TRUE(at::equal(sample.at("inputs"), at::tensor({2.0f, 8.0f})));
   EXPECT_EQ(sample.at("labels").scalar_type(), c10::kDouble);
-  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"columns", {"scroe"}}}}); }), HasSubstr("did you mean 'score'?"));
-  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"columns", {"id"}}, {"dtypes", {{"id", "float33"}}}}}); }), HasSubstr("did you mean 'float32'?"));
-  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"colums", {"id"}}, {"columns", {"id"}}}}); }), HasSubstr("did you mean 'columns'?"));
+  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"columns", {"scroe"}}}}); }),
+              HasSubstr("did you mean 'score'?"));
+  EXPECT_THAT(
+      error_of([] { make("parquet", golden_file("table.parquet"), {{{"columns", {"id"}}, {"dtypes", {{"id", "float33"}}}}}); }),
+      HasSubstr("did you mean 'float32'?"));
+  EXPECT_THAT(error_of([] { make("parquet", golden_file("table.parquet"), {{{"colums", {"id"}}, {"columns", {"id"}}}}); }),
+              HasSubstr("did you mean 'columns'?"));
 }
 
 TEST(Tabular, FoldersOfSaveToDisk) {
@@ -164,14 +182,16 @@ TEST(Tabular, FoldersOfSaveToDisk) {
   EXPECT_EQ(train->get(2).at("labels").item<int>(), 1);
   EXPECT_THAT(train->class_names(), ElementsAre("no", "yes"));
   EXPECT_EQ(make("pretokenized", golden_file("saved"), {Json::object(), "test"})->size(), 1);
-  EXPECT_THAT(error_of([] { make("arrow", golden_file("saved"), {Json::object(), "validation"}); }), HasSubstr("nothing for split 'validation'"));
+  EXPECT_THAT(error_of([] { make("arrow", golden_file("saved"), {Json::object(), "validation"}); }),
+              HasSubstr("nothing for split 'validation'"));
 }
 
 TEST(Csv, QuotesNewlinesAndBlocks) {
   const TemporaryDirectory folder;
   const fs::path path = folder.path() / "train.csv";
   std::string text = "\xEF\xBB\xBFid,w,note\r\n";
-  for (int i = 0; i < 50; ++i) text += std::to_string(i) + "," + std::to_string(i) + ".5,\"line one\r\nsays \"\"" + std::to_string(i) + "\"\"\"\r\n";
+  for (int i = 0; i < 50; ++i)
+    text += std::to_string(i) + "," + std::to_string(i) + ".5,\"line one\r\nsays \"\"" + std::to_string(i) + "\"\"\"\r\n";
   testing::write(path, text);
   for (const int block_size : {1, 30, 64, 1000000}) {
     const Json kwargs = {{"columns", {"id", "w"}}, {"block_size", block_size}};
@@ -213,7 +233,8 @@ TEST(Csv, StreamKeepsTheFirstBlocksTypes) {
   const Json small = {{"block_size", 9}};
   const DatasetPtr stream = make("csv", path, {small, "train", true});
   ASSERT_TRUE(stream->next());
-  EXPECT_THAT(error_of([&] { stream->next(); }), AllOf(HasSubstr("column 'w': expected Long as in the first block, got Float from row 1"), HasSubstr("dtypes.w")));
+  EXPECT_THAT(error_of([&] { stream->next(); }),
+              AllOf(HasSubstr("column 'w': expected Long as in the first block, got Float from row 1"), HasSubstr("dtypes.w")));
   Json typed = small;
   typed["dtypes"] = {{"w", "float32"}};
   EXPECT_EQ(ids(*make("csv", path, {typed, "train", true})).size(), 2u);

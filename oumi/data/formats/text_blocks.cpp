@@ -19,7 +19,11 @@ constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 class TextReader : public TabularReader {
  public:
   TextReader(const std::filesystem::path& path, TabularFormat format, TabularReadOptions options)
-      : origin_(path.string()), format_(format), options_(std::move(options)), file_(path, std::ios::binary), size_(static_cast<std::int64_t>(std::filesystem::file_size(path))) {
+      : origin_(path.string()),
+        format_(format),
+        options_(std::move(options)),
+        file_(path, std::ios::binary),
+        size_(static_cast<std::int64_t>(std::filesystem::file_size(path))) {
     if (!file_) throw UserError(origin_, "cannot be opened");
     if (options_.block_size < 1) throw UserError(origin_, cat("block_size: expected at least 1, got ", options_.block_size));
   }
@@ -76,7 +80,8 @@ class TextReader : public TabularReader {
     return format_ == TabularFormat::kCsv ? parse_csv(input, text.size(), where) : parse_json(input, text.size(), where);
   }
 
-  std::shared_ptr<arrow::Table> parse_csv(const std::shared_ptr<arrow::io::InputStream>& input, std::size_t size, const std::string& where) {
+  std::shared_ptr<arrow::Table> parse_csv(const std::shared_ptr<arrow::io::InputStream>& input, std::size_t size,
+                                          const std::string& where) {
     auto read = arrow::csv::ReadOptions::Defaults();
     read.use_threads = false;
     read.block_size = static_cast<std::int32_t>(size) + 1;
@@ -86,17 +91,22 @@ class TextReader : public TabularReader {
     parse.newlines_in_values = true;
     auto convert = arrow::csv::ConvertOptions::Defaults();
     // Names that are not there are reported by the caller, with the nearest.
-    const auto reader = check_arrow(arrow::csv::TableReader::Make(arrow::io::default_io_context(), input, read, parse, convert), where);
-    auto table = check_arrow(reader->Read(), where, "check the row's delimiters and quotes; row numbers count from this block's start");
+    const auto reader =
+        check_arrow(arrow::csv::TableReader::Make(arrow::io::default_io_context(), input, read, parse, convert), where);
+    auto table =
+        check_arrow(reader->Read(), where, "check the row's delimiters and quotes; row numbers count from this block's start");
     if (names_.empty()) names_ = table->ColumnNames();
     return table;
   }
 
-  std::shared_ptr<arrow::Table> parse_json(const std::shared_ptr<arrow::io::InputStream>& input, std::size_t size, const std::string& where) {
+  std::shared_ptr<arrow::Table> parse_json(const std::shared_ptr<arrow::io::InputStream>& input, std::size_t size,
+                                           const std::string& where) {
     auto read = arrow::json::ReadOptions::Defaults();
     read.use_threads = false;
     read.block_size = static_cast<std::int32_t>(size) + 1;
-    const auto reader = check_arrow(arrow::json::TableReader::Make(arrow::default_memory_pool(), input, read, arrow::json::ParseOptions::Defaults()), where);
+    const auto reader = check_arrow(
+        arrow::json::TableReader::Make(arrow::default_memory_pool(), input, read, arrow::json::ParseOptions::Defaults()),
+        where);
     return check_arrow(reader->Read(), where, "expected one JSON object per line; row numbers count from this block's start");
   }
 
@@ -119,13 +129,16 @@ std::size_t complete_records(std::string_view text, TabularFormat format) {
   std::size_t complete = 0;
   bool quoted = false;
   for (std::size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '"') quoted = !quoted;
-    else if (text[i] == '\n' && !quoted) complete = i + 1;
+    if (text[i] == '"')
+      quoted = !quoted;
+    else if (text[i] == '\n' && !quoted)
+      complete = i + 1;
   }
   return complete;
 }
 
-std::unique_ptr<TabularReader> open_text(const std::filesystem::path& path, TabularFormat format, const TabularReadOptions& options) {
+std::unique_ptr<TabularReader> open_text(const std::filesystem::path& path, TabularFormat format,
+                                         const TabularReadOptions& options) {
   return std::make_unique<TextReader>(path, format, options);
 }
 

@@ -5,7 +5,8 @@
 
 namespace oumi {
 
-std::unique_ptr<TabularReader> open_text(const std::filesystem::path& path, TabularFormat format, const TabularReadOptions& options);
+std::unique_ptr<TabularReader> open_text(const std::filesystem::path& path, TabularFormat format,
+                                         const TabularReadOptions& options);
 
 // Bytes of `text` up to and including its last complete record; 0 when no record ends in it. A newline inside quotes ends
 // no CSV record.

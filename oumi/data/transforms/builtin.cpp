@@ -30,7 +30,8 @@ std::vector<std::int64_t> read_integers(const Kwargs& kwargs, const std::string&
 std::vector<std::int64_t> read_size(const Kwargs& kwargs) {
   const auto size = read_integers(kwargs, "size");
   if (size.empty() || size.size() > 2 || size.front() < 1 || size.back() < 1) {
-    throw UserError(kwargs.origin() + ".size", "expected a positive number or [height, width], got " + kwargs.find("size")->dump());
+    throw UserError(kwargs.origin() + ".size",
+                    "expected a positive number or [height, width], got " + kwargs.find("size")->dump());
   }
   return size;
 }
@@ -66,7 +67,8 @@ class Normalize : public Transform {
       throw UserError(origin_, cat("expected mean and std of equal length, got ", mean.size(), " and ", std.size()));
     }
     for (const double value : std) {
-      if (!(std::abs(value) > 0) || !std::isfinite(value)) throw UserError(origin_ + ".std", cat("expected nonzero numbers, got ", value));
+      if (!(std::abs(value) > 0) || !std::isfinite(value))
+        throw UserError(origin_ + ".std", cat("expected nonzero numbers, got ", value));
     }
     mean_ = at::tensor(std::vector<float>(mean.begin(), mean.end()));
     std_ = at::tensor(std::vector<float>(std.begin(), std.end()));
@@ -74,7 +76,8 @@ class Normalize : public Transform {
 
   Tensor apply(const Tensor& value, SampleRng&, int batch_dims) const override {
     if (!value.is_floating_point()) {
-      throw UserError(origin_, cat("expected floating-point values, got ", value.scalar_type()), "put to_float before normalize");
+      throw UserError(origin_, cat("expected floating-point values, got ", value.scalar_type()),
+                      "put to_float before normalize");
     }
     const std::int64_t dims = value.dim() - batch_dims;
     if (channels_ == 1) return value.sub(mean_).div_(std_);
@@ -119,16 +122,20 @@ class Resize : public Transform {
     if (size_.size() == 1) {
       const std::int64_t shorter = std::min(height, width), longer = std::max(height, width);
       if (shorter < 1) throw UserError(origin_, cat("expected an image with pixels, got ", value.sizes()));
-      const auto scaled = static_cast<std::int64_t>(static_cast<double>(size_[0]) * static_cast<double>(longer) / static_cast<double>(shorter));
+      const auto scaled =
+          static_cast<std::int64_t>(static_cast<double>(size_[0]) * static_cast<double>(longer) / static_cast<double>(shorter));
       to = width <= height ? Extent{scaled, size_[0]} : Extent{size_[0], scaled};
     }
     if (to.height == height && to.width == width) return value;
     const Tensor batch = batch_dims == 1 ? value : value.unsqueeze(0);
     const std::vector<std::int64_t> sizes = {to.height, to.width};
     Tensor result;
-    if (mode_ == "nearest") result = at::upsample_nearest2d(batch, sizes);
-    else if (mode_ == "bilinear") result = antialias_ ? at::_upsample_bilinear2d_aa(batch, sizes, false) : at::upsample_bilinear2d(batch, sizes, false);
-    else result = antialias_ ? at::_upsample_bicubic2d_aa(batch, sizes, false) : at::upsample_bicubic2d(batch, sizes, false);
+    if (mode_ == "nearest")
+      result = at::upsample_nearest2d(batch, sizes);
+    else if (mode_ == "bilinear")
+      result = antialias_ ? at::_upsample_bilinear2d_aa(batch, sizes, false) : at::upsample_bilinear2d(batch, sizes, false);
+    else
+      result = antialias_ ? at::_upsample_bicubic2d_aa(batch, sizes, false) : at::upsample_bicubic2d(batch, sizes, false);
     return batch_dims == 1 ? result : result.squeeze(0);
   }
 
@@ -153,10 +160,13 @@ class CenterCrop : public Transform {
     const std::int64_t missing_height = std::max<std::int64_t>(size_.height - image.size(-2), 0);
     const std::int64_t missing_width = std::max<std::int64_t>(size_.width - image.size(-1), 0);
     if (missing_height > 0 || missing_width > 0) {
-      image = at::constant_pad_nd(image, {missing_width / 2, (missing_width + 1) / 2, missing_height / 2, (missing_height + 1) / 2});
+      image = at::constant_pad_nd(image,
+                                  {missing_width / 2, (missing_width + 1) / 2, missing_height / 2, (missing_height + 1) / 2});
     }
     // Half-way cases go to the even pixel, as Python's round.
-    const auto half = [](std::int64_t room) { return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(room) / 2)); };
+    const auto half = [](std::int64_t room) {
+      return static_cast<std::int64_t>(std::nearbyint(static_cast<double>(room) / 2));
+    };
     return crop(image, half(image.size(-2) - size_.height), half(image.size(-1) - size_.width), size_);
   }
 
@@ -171,14 +181,18 @@ class RandomCrop : public Transform {
     if (kwargs.contains("padding")) {
       // As torchvision: all sides; [left and right, top and bottom]; [left, top, right, bottom].
       const auto given = read_integers(kwargs, "padding");
-      if (given.size() == 1) padding_ = {given[0], given[0], given[0], given[0]};
-      else if (given.size() == 2) padding_ = {given[0], given[0], given[1], given[1]};
-      else if (given.size() == 4) padding_ = {given[0], given[2], given[1], given[3]};
+      if (given.size() == 1)
+        padding_ = {given[0], given[0], given[0], given[0]};
+      else if (given.size() == 2)
+        padding_ = {given[0], given[0], given[1], given[1]};
+      else if (given.size() == 4)
+        padding_ = {given[0], given[2], given[1], given[3]};
       for (const std::int64_t side : padding_) {
         if (side < 0) padding_.clear();
       }
       if (padding_.empty()) {
-        throw UserError(origin_ + ".padding", "expected 1, 2 or 4 numbers that are not negative, got " + kwargs.find("padding")->dump());
+        throw UserError(origin_ + ".padding",
+                        "expected 1, 2 or 4 numbers that are not negative, got " + kwargs.find("padding")->dump());
       }
     }
   }
@@ -187,8 +201,10 @@ class RandomCrop : public Transform {
     const Tensor image = padding_.empty() ? value : at::constant_pad_nd(value, padding_);
     const std::int64_t free_rows = image.size(-2) - size_.height, free_columns = image.size(-1) - size_.width;
     if (free_rows < 0 || free_columns < 0) {
-      throw UserError(origin_, cat("expected an image of at least ", size_.height, " x ", size_.width, " (padding included), got ",
-                                   image.size(-2), " x ", image.size(-1)), "resize first, or set padding");
+      throw UserError(origin_,
+                      cat("expected an image of at least ", size_.height, " x ", size_.width, " (padding included), got ",
+                          image.size(-2), " x ", image.size(-1)),
+                      "resize first, or set padding");
     }
     const std::int64_t top = rng.below(free_rows + 1);
     return crop(image, top, rng.below(free_columns + 1), size_);

@@ -29,7 +29,8 @@ TransformPtr make_transform(const std::string& name, Json options, const std::st
 TransformPtr parse_entry(const Json& entry, const std::string& origin) {
   if (entry.is_string()) return make_transform(entry.get<std::string>(), Json::object(), origin);
   if (!entry.is_object() || !entry.contains("name") || !entry["name"].is_string()) {
-    throw UserError(origin, "expected {name: ..., options} or a transform's name, got " + entry.dump(), "known: " + join(registry().names(), ", "));
+    throw UserError(origin, "expected {name: ..., options} or a transform's name, got " + entry.dump(),
+                    "known: " + join(registry().names(), ", "));
   }
   Json options = entry;
   options.erase("name");
@@ -49,7 +50,8 @@ TransformPipeline::TransformPipeline(std::vector<TransformPtr> transforms, std::
   if (is_random()) description_ += cat(" seed ", seed_);
 }
 
-TransformPipeline TransformPipeline::from_kwargs(const Kwargs& kwargs, std::uint64_t seed, const std::vector<std::string>& first) {
+TransformPipeline TransformPipeline::from_kwargs(const Kwargs& kwargs, std::uint64_t seed,
+                                                 const std::vector<std::string>& first) {
   std::vector<TransformPtr> transforms;
   Json description = Json::object();
   for (const std::string& name : first) {

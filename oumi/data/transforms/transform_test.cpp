@@ -16,9 +16,9 @@ namespace oumi {
 namespace {
 
 using ::testing::AllOf;
-using ::testing::HasSubstr;
 using testing::error_of;
 using testing::golden;
+using ::testing::HasSubstr;
 
 TransformPipeline parse(const std::string& json, std::uint64_t seed = 0) {
   const Kwargs kwargs(parse_json(json, "test"), "dataset_kwargs");
@@ -30,7 +30,8 @@ TransformPipeline parse(const std::string& json, std::uint64_t seed = 0) {
 Tensor nested(const Json& values) {
   std::vector<float> flat;
   std::vector<std::int64_t> sizes;
-  for (const Json* level = &values; level->is_array(); level = &level->front()) sizes.push_back(static_cast<std::int64_t>(level->size()));
+  for (const Json* level = &values; level->is_array(); level = &level->front())
+    sizes.push_back(static_cast<std::int64_t>(level->size()));
   const std::function<void(const Json&)> walk = [&](const Json& value) {
     if (!value.is_array()) return flat.push_back(value.get<float>());
     for (const Json& item : value) walk(item);
@@ -42,7 +43,8 @@ Tensor nested(const Json& values) {
 TEST(Transforms, ResizeEqualsInterpolate) {
   const Tensor image = nested(golden()["resize"]["image"]);
   for (const Json& entry : golden()["resize"]["cases"]) {
-    const Json transform = {{"name", "resize"}, {"size", entry["size"]}, {"interpolation", entry["mode"]}, {"antialias", entry["antialias"]}};
+    const Json transform = {
+        {"name", "resize"}, {"size", entry["size"]}, {"interpolation", entry["mode"]}, {"antialias", entry["antialias"]}};
     const auto pipeline = parse(Json{{"transforms", {transform}}}.dump());
     const Tensor out = pipeline.apply(image, 0, 0);
     EXPECT_TRUE(at::allclose(out, nested(entry["out"]), 1e-6, 1e-6)) << entry["mode"] << entry["size"];
@@ -74,7 +76,8 @@ TEST(Transforms, CropsTakeTheRightPixels) {
 }
 
 TEST(Transforms, RandomOnesAreFunctionsOfSeedEpochAndIndex) {
-  const std::string text = R"({"transforms": [{"name": "random_crop", "size": 4, "padding": 2}, "random_horizontal_flip", "random_vertical_flip"]})";
+  const std::string text =
+      R"({"transforms": [{"name": "random_crop", "size": 4, "padding": 2}, "random_horizontal_flip", "random_vertical_flip"]})";
   const Tensor image = at::arange(1.0, 17.0).to(c10::kFloat).view({1, 4, 4});
   const auto a = parse(text, 1), again = parse(text, 1), other = parse(text, 2);
   EXPECT_TRUE(a.is_random());
@@ -108,22 +111,28 @@ TEST(Transforms, RefusesMistakes) {
   EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "resise", "size": 3}]})"); }),
               AllOf(HasSubstr("dataset_kwargs.transforms[0]"), HasSubstr("did you mean 'resize'?")));
   EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "resize", "sise": 3}]})"); }), HasSubstr("transforms[0].size"));
-  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "resize", "size": 3, "antialais": true}]})"); }), HasSubstr("did you mean 'antialias'?"));
-  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "resize", "size": -1}]})"); }), HasSubstr("expected a positive number"));
-  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "random_horizontal_flip", "p": 1.5}]})"); }), HasSubstr("[0, 1], got 1.5"));
+  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "resize", "size": 3, "antialais": true}]})"); }),
+              HasSubstr("did you mean 'antialias'?"));
+  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "resize", "size": -1}]})"); }),
+              HasSubstr("expected a positive number"));
+  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "random_horizontal_flip", "p": 1.5}]})"); }),
+              HasSubstr("[0, 1], got 1.5"));
   EXPECT_THAT(error_of([] { parse(R"({"transforms": {"name": "resize"}})"); }), HasSubstr("expected list, got dict"));
   EXPECT_THAT(error_of([] { parse(R"({"std": 0})"); }), HasSubstr("expected nonzero numbers, got 0"));
-  EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "random_crop", "size": 9}]})").apply(at::ones({1, 4, 4}), 0, 0); }),
-              HasSubstr("at least 9 x 9 (padding included), got 4 x 4"));
+  EXPECT_THAT(
+      error_of([] { parse(R"({"transforms": [{"name": "random_crop", "size": 9}]})").apply(at::ones({1, 4, 4}), 0, 0); }),
+      HasSubstr("at least 9 x 9 (padding included), got 4 x 4"));
   EXPECT_THAT(error_of([] { parse(R"({"transforms": [{"name": "center_crop", "size": 2}]})").apply(at::ones({4, 4}), 0, 0); }),
               HasSubstr("expected an image [channels, height, width], got [4, 4]"));
   EXPECT_THAT(error_of([] { register_transform("Resize", nullptr); }), HasSubstr("already registered"));
 }
 
 TEST(TensorDataset, ByteTableGivesTheSameBitsAsTheTransforms) {
-  const Tensor images = at::arange(0, 2 * 3 * 4 * 32, at::TensorOptions(c10::kLong)).remainder(256).to(c10::kByte).view({2, 3, 4, 32});
+  const Tensor images =
+      at::arange(0, 2 * 3 * 4 * 32, at::TensorOptions(c10::kLong)).remainder(256).to(c10::kByte).view({2, 3, 4, 32});
   const Kwargs kwargs{{"mean", Json({0.485, 0.456, 0.406})}, {"std", Json({0.229, 0.224, 0.225})}};
-  TensorDatasetOptions options{.transforms = TransformPipeline::from_kwargs(kwargs, 0, {"to_float"}), .transform_field = "images"};
+  TensorDatasetOptions options{.transforms = TransformPipeline::from_kwargs(kwargs, 0, {"to_float"}),
+                               .transform_field = "images"};
   TensorDataset dataset({{"images", images}, {"labels", at::arange(2)}}, options);
   const std::vector<std::int64_t> indices = {1, 0, 1};
   const Batch batch = dataset.get_batch(indices);
@@ -138,7 +147,8 @@ TEST(TensorDataset, ByteTableGivesTheSameBitsAsTheTransforms) {
 
 TEST(TensorDataset, RandomAndGeometricTransformsAgreeBetweenGetAndGetBatch) {
   const Tensor images = at::arange(0, 5 * 36, at::TensorOptions(c10::kLong)).to(c10::kByte).view({5, 1, 6, 6});
-  for (const char* text : {R"({"transforms": ["to_float", {"name": "resize", "size": 3}]})", R"({"transforms": ["to_float", {"name": "random_crop", "size": 3}]})"}) {
+  for (const char* text : {R"({"transforms": ["to_float", {"name": "resize", "size": 3}]})",
+                           R"({"transforms": ["to_float", {"name": "random_crop", "size": 3}]})"}) {
     TensorDataset dataset({{"images", images}}, {.transforms = parse(text, 4), .transform_field = "images"});
     dataset.set_epoch(2);
     const Batch batch = dataset.get_batch(std::vector<std::int64_t>{4, 0, 2});
@@ -148,7 +158,8 @@ TEST(TensorDataset, RandomAndGeometricTransformsAgreeBetweenGetAndGetBatch) {
 }
 
 TEST(TensorDataset, RefusesWhatIsNoDataset) {
-  EXPECT_THAT(error_of([] { TensorDataset({{"a", at::ones({3})}, {"b", at::ones({4})}}); }), HasSubstr("expected 3 rows as in 'a', got 4 in 'b'"));
+  EXPECT_THAT(error_of([] { TensorDataset({{"a", at::ones({3})}, {"b", at::ones({4})}}); }),
+              HasSubstr("expected 3 rows as in 'a', got 4 in 'b'"));
   EXPECT_THAT(error_of([] { TensorDataset({{"a", at::ones({})}}); }), HasSubstr("got a scalar"));
   TensorDataset dataset({{"a", at::ones({3})}});
   EXPECT_THAT(error_of([&] { dataset.get(3); }), HasSubstr("sample 3 is out of range: expected an index in [0, 3)"));

@@ -15,10 +15,10 @@ SimpleModel::SimpleModel(const Kwargs& kwargs) {
 }
 
 Outputs SimpleModel::forward(const Batch& batch) {
-  Tensor hidden = first_of(batch, {"model_inputs", "images"});      // [batch, 1, 28, 28]
-  hidden = at::max_pool2d(at::relu(conv1(hidden)), {2, 2});         // [batch, 20, 12, 12]
-  hidden = at::max_pool2d(at::relu(conv2(hidden)), {2, 2});         // [batch, 20, 4, 4]
-  const Tensor outputs = fc1(hidden.flatten(1));                    // [batch, num_classes]
+  Tensor hidden = first_of(batch, {"model_inputs", "images"});  // [batch, 1, 28, 28]
+  hidden = at::max_pool2d(at::relu(conv1(hidden)), {2, 2});     // [batch, 20, 12, 12]
+  hidden = at::max_pool2d(at::relu(conv2(hidden)), {2, 2});     // [batch, 20, 4, 4]
+  const Tensor outputs = fc1(hidden.flatten(1));                // [batch, num_classes]
 
   const Tensor* labels = batch.find("labels");
   return {{"outputs", outputs}, {"loss", labels ? criterion()(outputs, *labels) : Tensor()}};
