@@ -20,9 +20,11 @@ configure: setup
 	@scripts/configure.sh release
 
 build: configure
-	@cmake --build $(BUILD) --parallel $(JOBS) --target oumi-cpp
+	@cmake --build $(BUILD) --parallel $(JOBS) --target oumi-cpp oumi_bridge
 
-demo: build
+# Images need no tokenizers, so the demo leaves the Rust crate out.
+demo: configure
+	@cmake --build $(BUILD) --parallel $(JOBS) --target oumi-cpp
 	@scripts/demo.sh $(BINARY)
 
 test: configure

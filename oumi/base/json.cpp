@@ -8,10 +8,13 @@
 
 namespace oumi {
 
-Json parse_json(const std::string& text, const std::string& origin) {
+namespace {
+
+template <class AnyJson>
+AnyJson parse(const std::string& text, const std::string& origin) {
   try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& error) {
+    return AnyJson::parse(text);
+  } catch (const typename AnyJson::parse_error& error) {
     const std::size_t at = std::min<std::size_t>(error.byte > 0 ? error.byte - 1 : 0, text.size());
     const auto line = 1 + std::count(text.begin(), text.begin() + static_cast<std::ptrdiff_t>(at), '\n');
     const auto line_start = text.rfind('\n', at == 0 ? 0 : at - 1);
@@ -21,20 +24,30 @@ Json parse_json(const std::string& text, const std::string& origin) {
   }
 }
 
-Json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
-
-std::string json_type_name(const Json& value) {
-  switch (value.type()) {
-    case Json::value_t::null: return "null";
-    case Json::value_t::object: return "dict";
-    case Json::value_t::array: return "list";
-    case Json::value_t::string: return "str";
-    case Json::value_t::boolean: return "bool";
-    case Json::value_t::number_integer:
-    case Json::value_t::number_unsigned: return "int";
-    case Json::value_t::number_float: return "float";
+std::string type_name(nlohmann::json::value_t type) {
+  using Type = nlohmann::json::value_t;
+  switch (type) {
+    case Type::null: return "null";
+    case Type::object: return "dict";
+    case Type::array: return "list";
+    case Type::string: return "str";
+    case Type::boolean: return "bool";
+    case Type::number_integer:
+    case Type::number_unsigned: return "int";
+    case Type::number_float: return "float";
     default: return "binary";
   }
 }
+
+}  // namespace
+
+Json parse_json(const std::string& text, const std::string& origin) { return parse<Json>(text, origin); }
+
+nlohmann::json parse_large_json(const std::string& text, const std::string& origin) { return parse<nlohmann::json>(text, origin); }
+
+Json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
+
+std::string json_type_name(const Json& value) { return type_name(value.type()); }
+std::string json_type_name(const nlohmann::json& value) { return type_name(value.type()); }
 
 }  // namespace oumi

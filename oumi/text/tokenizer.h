@@ -18,6 +18,10 @@
 
 namespace oumi {
 
+namespace text {
+struct TokenizerState;
+}
+
 struct TokenizerOptions {
   // `model.tokenizer_kwargs`, which win over tokenizer_config.json: bos_token, eos_token, unk_token, sep_token, pad_token, cls_token,
   // mask_token, additional_special_tokens, extra_special_tokens, padding_side, truncation_side, model_max_length, add_bos_token,
@@ -27,6 +31,9 @@ struct TokenizerOptions {
   std::optional<std::string> pad_token;              // wins over what the files say; added to the vocabulary when it isn't there
   std::optional<std::int64_t> model_max_length;      // wins over what the files say
   std::optional<std::string> chat_template;          // the template's source; wins over what the files say
+  std::optional<std::string> fallback_chat_template; // the template's source where the files have none
+  // Without a padding token, take <|finetune_right_pad_id|> (Llama 3.1 and later) or else the eos token.
+  bool fill_in_pad_token = false;
 };
 
 struct EncodeOptions {
@@ -73,10 +80,11 @@ class Tokenizer {
   std::vector<Encoding> encode_batch(std::span<const std::string> texts, const EncodeOptions& options = {}) const;
   std::vector<Encoding> encode_batch(std::span<const std::string_view> texts, const EncodeOptions& options = {}) const;
 
-  // Throws UserError for an id that is negative or not below vocab_size().
+  // Ids that aren't in the vocabulary give nothing, as in Transformers.
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const;
 
-  // `messages` is a list of {role, content, ...}; rendered, then encoded without further special tokens.
+  // `messages` is a list of {role, content, ...}; rendered, then encoded without further special tokens. The mask covers the tokens that
+  // overlap what a {% generation %} block gave.
   ChatTokens encode_chat(const Json& messages, const ChatRenderOptions& options = {}) const;
 
   // Added tokens included; Transformers' len(tokenizer).
@@ -88,6 +96,8 @@ class Tokenizer {
   std::optional<std::int32_t> eos_id() const noexcept;
   std::optional<std::int32_t> bos_id() const noexcept;
   std::optional<std::int32_t> unk_id() const noexcept;
+  // Whether the padding token comes from fill_in_pad_token.
+  bool pad_filled_in() const noexcept;
   // {"bos_token": "<s>", ...}: those that are set, by Transformers' names, as a chat template sees them.
   const Json& special_tokens() const noexcept;
 
@@ -97,8 +107,9 @@ class Tokenizer {
 
   // The template's source; empty when there is none.
   const std::string& chat_template() const noexcept;
-  // Throws UserError when there is none.
+  // Throws UserError when there is none. Where the files hold several templates, the second gives the one for tools.
   const ChatTemplate& chat() const;
+  const ChatTemplate& chat_with_tools() const;
 
   // Changes whenever ids, special tokens or the chat template could: 32 hex digits, for keys of caches.
   const std::string& fingerprint() const noexcept;
@@ -108,9 +119,8 @@ class Tokenizer {
   std::vector<std::string> save(const std::filesystem::path& folder) const;
 
  private:
-  struct Impl;
-  explicit Tokenizer(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Tokenizer(std::unique_ptr<text::TokenizerState> state);
+  std::unique_ptr<text::TokenizerState> state_;
 };
 
 }  // namespace oumi

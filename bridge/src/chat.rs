@@ -1,0 +1,118 @@
+//! Chat templates as Transformers' `apply_chat_template` renders them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::ValueKind;
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja_contrib::pycompat;
+
+use crate::generation::{self, Markers};
+use crate::{python, Failure, Outcome, INPUT, RAISED};
+
+const NAME: &str = "chat";
+/// Marks the errors that a template raises itself.
+const RAISE: &str = "raise_exception: ";
+/// The variable that carries the markers of one rendering to the filter.
+const BEGIN: &str = "__oumi_begin";
+const END: &str = "__oumi_end";
+
+pub struct Template {
+    environment: Environment<'static>,
+    source: String,
+    pub generates: bool,
+}
+
+impl Template {
+    pub fn new(source: &str) -> Outcome<Template> {
+        // Jinja reads all three kinds of line ends as one.
+        let source = source.replace("\r\n", "\n").replace('\r', "\n");
+        let (rewritten, generates) = generation::rewrite(&source);
+        let mut environment = Environment::new();
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failure)?;
+        environment.set_syntax(syntax);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        environment.set_unknown_method_callback(method);
+        environment.add_filter("tojson", python::tojson);
+        environment.add_filter("trim", |value: &Value, chars: Option<String>| python::trim(value, chars));
+        environment.add_filter(generation::FILTER, mark);
+        environment.add_function("strftime_now", |format: &str| python::strftime_now(format));
+        environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISE}{message}")))
+        });
+        environment.add_template_owned(NAME, rewritten).map_err(failure)?;
+        Ok(Template { environment, source, generates })
+    }
+
+    /// The text, and the byte ranges that generation blocks gave.
+    pub fn render(&self, context: &str) -> Outcome<(String, Vec<Range<usize>>)> {
+        let values: BTreeMap<String, serde_json::Value> = serde_json::from_str(context).map_err(Failure::input)?;
+        let mut variables: BTreeMap<String, Value> = values.into_iter().map(|(name, value)| (name, from_json(value))).collect();
+        let markers = if self.generates { Markers::absent_from(&[context, &self.source]) } else { None };
+        if let Some(markers) = markers {
+            variables.insert(BEGIN.to_string(), Value::from(markers.begin.to_string()));
+            variables.insert(END.to_string(), Value::from(markers.end.to_string()));
+        }
+        let template = self.environment.get_template(NAME).map_err(failure)?;
+        let text = template.render(Value::from_pairs(variables)).map_err(failure)?;
+        match markers {
+            None => Ok((text, Vec::new())),
+            Some(markers) => generation::take_spans(&text, markers)
+                .ok_or_else(|| Failure::input("the text of a {% generation %} block was cut apart by the template around it")),
+        }
+    }
+}
+
+fn from_json(value: serde_json::Value) -> Value {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Value::from(()),
+        Json::Bool(value) => Value::from(value),
+        Json::Number(number) => match (number.as_i64(), number.as_u64()) {
+            (Some(value), _) => Value::from(value),
+            (None, Some(value)) => Value::from(value),
+            (None, None) => Value::from(number.as_f64().unwrap_or(f64::NAN)),
+        },
+        Json::String(text) => Value::from(text),
+        Json::Array(items) => items.into_iter().map(from_json).collect(),
+        Json::Object(entries) => Value::from_pairs(entries.into_iter().map(|(key, value)| (key, from_json(value)))),
+    }
+}
+
+fn mark(state: &State, text: &str) -> String {
+    let marker = |name: &str| state.lookup(name).and_then(|value| value.as_str().map(str::to_string)).unwrap_or_default();
+    format!("{}{text}{}", marker(BEGIN), marker(END))
+}
+
+/// Python's methods: ours where pycompat differs from Python or lacks them.
+fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
+    if let (ValueKind::String, Some(text)) = (value.kind(), value.as_str()) {
+        match (method, args) {
+            ("strip", []) => return Ok(Value::from(text.trim_matches(python::is_space))),
+            ("lstrip", []) => return Ok(Value::from(text.trim_start_matches(python::is_space))),
+            ("rstrip", []) => return Ok(Value::from(text.trim_end_matches(python::is_space))),
+            ("removeprefix", [prefix]) => return Ok(Value::from(text.strip_prefix(prefix.as_str().unwrap_or_default()).unwrap_or(text))),
+            ("removesuffix", [suffix]) => return Ok(Value::from(text.strip_suffix(suffix.as_str().unwrap_or_default()).unwrap_or(text))),
+            _ => {}
+        }
+    }
+    pycompat::unknown_method_callback(state, value, method, args)
+}
+
+fn failure(error: Error) -> Failure {
+    // The innermost cause says what happened; the line of the outermost says where.
+    let line = error.line();
+    let mut text = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
+    let mut status = INPUT;
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
+    while let Some(current) = cause {
+        if let Some(raised) = current.downcast_ref::<Error>().and_then(|e| e.detail()).and_then(|detail| detail.strip_prefix(RAISE)) {
+            status = RAISED;
+            text = raised.to_string();
+        }
+        cause = current.source();
+    }
+    Failure { status, message: line.map_or(text.clone(), |line| format!("line {line}: {text}")) }
+}
+
