@@ -18,7 +18,7 @@ pub fn load(json: &[u8]) -> Outcome<(Tokenizer, String)> {
         ModelWrapper::Unigram(_) => "Unigram",
     };
     let padding = tokenizer.get_padding().map(|padding| {
-        let side = if padding.direction == PaddingDirection::Left { "left" } else { "right" };
+        let side = if matches!(padding.direction, PaddingDirection::Left) { "left" } else { "right" };
         json!({"pad_token": padding.pad_token, "side": side})
     });
     tokenizer.with_padding(None);

@@ -43,23 +43,25 @@ void add_tokens(TokenizerState& state) {
 void set_post_processor(TokenizerState& state) {
   const Json& config = state.files.config;
   if (!config.contains("add_bos_token") && !config.contains("add_eos_token")) return;
-  Json single = Json::array({{{"Sequence", {{"id", "A"}, {"type_id", 0}}}}});
-  Json pair_tail = Json::array({{{"Sequence", {{"id", "B"}, {"type_id", 1}}}}});
   Json special = Json::object();
-  for (const bool begin : {true, false}) {
-    const std::string key = begin ? "add_bos_token" : "add_eos_token", name = begin ? "bos_token" : "eos_token";
+  const auto asked_for = [&](const std::string& key, const std::string& name) -> std::optional<std::string> {
     const Json wanted = config.value(key, Json(false));
     if (!wanted.is_boolean() && !wanted.is_null()) throw UserError(state.files.config_file.string(), cat(key, ": expected bool, got ", json_type_name(wanted)));
-    if (wanted != Json(true) || !state.files.named_tokens.contains(name)) continue;
+    if (wanted != Json(true) || !state.files.named_tokens.contains(name)) return std::nullopt;
     const std::string token = state.files.named_tokens[name];
     special[token] = {{"id", token}, {"ids", {state.named_id(name).value()}}, {"tokens", {token}}};
-    for (Json* part : {&single, &pair_tail}) {
-      Json entry = {{"SpecialToken", {{"id", token}, {"type_id", part == &single ? 0 : 1}}}};
-      part->insert(begin ? part->begin() : part->end(), std::move(entry));
-    }
-  }
-  Json pair = single;
-  pair.insert(pair.end(), pair_tail.begin(), pair_tail.end());
+    return token;
+  };
+  const auto begin = asked_for("add_bos_token", "bos_token"), end = asked_for("add_eos_token", "eos_token");
+  const auto append = [&](Json& parts, const char* sequence, int type) {
+    if (begin) parts.push_back({{"SpecialToken", {{"id", *begin}, {"type_id", type}}}});
+    parts.push_back({{"Sequence", {{"id", sequence}, {"type_id", type}}}});
+    if (end) parts.push_back({{"SpecialToken", {{"id", *end}, {"type_id", type}}}});
+  };
+  Json single = Json::array(), pair = Json::array();
+  append(single, "A", 0);
+  append(pair, "A", 0);
+  append(pair, "B", 1);
   const Json processor = {{"type", "TemplateProcessing"}, {"single", single}, {"pair", pair}, {"special_tokens", special}};
   BridgeBuffer out;
   check_bridge(bridge().tokenizer_set_post_processor(state.handle, as_bytes(processor.dump()), out.out()), out, state.files.config_file.string(), "add_bos_token, add_eos_token", "");
