@@ -2,6 +2,7 @@
 
 #include "oumi/kernels/checks.h"
 #include "oumi/kernels/composed.h"
+#include "oumi/kernels/cpu/attention.h"
 
 namespace oumi::kernels {
 namespace {
@@ -28,7 +29,7 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOpt
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   check(q, k, v, options);
-  return composed::attention(q, k, v, options);
+  return cpu::has_tiled_attention(q, k, v, options) ? cpu::tiled_attention(q, k, v, options) : composed::attention(q, k, v, options);
 }
 
 }  // namespace oumi::kernels

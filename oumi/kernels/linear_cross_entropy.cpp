@@ -1,7 +1,9 @@
 #include "oumi/kernels/linear_cross_entropy.h"
 
 #include <ATen/autocast_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
@@ -11,8 +13,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "oumi/kernels/checks.h"
+#include "oumi/kernels/cpu/dispatch.h"
 
 namespace oumi::kernels {
 namespace {
@@ -20,6 +24,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// Enough rows that adding a chunk's product to the gradient of the weight costs little beside the product.
 constexpr std::int64_t kChunkRows = 512;
 
 struct Call {
@@ -32,9 +37,48 @@ struct Wanted {
   bool hidden, weight, bias;
 };
 
-// Loss of a chunk as a float64 scalar; logits [rows, vocabulary] in the accumulation type become the loss's gradient with respect to
-// the projection's output.
-Tensor chunk_loss(Tensor& logits, const Tensor& labels, const LinearCrossEntropyOptions& options, bool with_gradients) {
+// What a chunk's logits are turned into: summed losses (float64), and in `logits` the gradient of `factor` times their sum with respect
+// to the projection's output.
+struct ChunkLoss {
+  const LinearCrossEntropyOptions& options;
+  const Tensor& bias;  // of the projection; may be undefined
+  double factor;
+  bool with_gradients;
+};
+
+// One pass over each row, which stays in the second-level cache. logits [rows, vocabulary] float32 or bfloat16 on the CPU.
+double chunk_loss_fused(const ChunkLoss& call, const Tensor& logits, const Tensor& labels) {
+  const std::int64_t rows = logits.size(0), size = logits.size(1);
+  const Tensor bias = call.bias.defined() ? call.bias.detach().to(at::kFloat).contiguous() : Tensor();
+  const Tensor packed_labels = labels.contiguous();
+  std::vector<double> losses(static_cast<std::size_t>(rows));
+  cpu::by_type(logits.scalar_type(), [&](auto type) {
+    using T = decltype(type);
+    at::parallel_for(0, rows, 1, [&](std::int64_t first, std::int64_t last) {
+      thread_local std::vector<float> scratch;
+      if (logits.scalar_type() != at::kFloat && scratch.size() < static_cast<std::size_t>(size)) scratch.resize(static_cast<std::size_t>(size));
+      const cpu::CrossEntropy<T> arguments{cpu::pointer<T>(logits),
+                                           cpu::pointer<float>(bias),
+                                           packed_labels.const_data_ptr<std::int64_t>(),
+                                           size,
+                                           static_cast<float>(call.options.label_smoothing),
+                                           static_cast<float>(call.options.soft_cap),
+                                           static_cast<float>(call.factor),
+                                           call.with_gradients,
+                                           losses.data(),
+                                           scratch.data()};
+      cpu::simd().loops<T>().cross_entropy(arguments, first, last);
+    });
+  });
+  double total = 0;
+  for (const double loss : losses) total += loss;
+  return total;
+}
+
+double chunk_loss_composed(const ChunkLoss& call, Tensor& logits, const Tensor& labels) {
+  const LinearCrossEntropyOptions& options = call.options;
+  const bool with_gradients = call.with_gradients;
+  if (call.bias.defined()) logits += call.bias;
   Tensor slope;
   if (options.soft_cap > 0) {
     logits.div_(options.soft_cap).tanh_();
@@ -51,8 +95,9 @@ Tensor chunk_loss(Tensor& logits, const Tensor& labels, const LinearCrossEntropy
     if (smoothing > 0) logits.sub_(smoothing / static_cast<double>(logits.size(1)));
     logits.scatter_add_(1, index, at::full_like(log_sum, smoothing - 1));
     if (slope.defined()) logits.mul_(slope);
+    logits.mul_(call.factor);
   }
-  return loss.sum(at::kDouble);
+  return loss.sum(at::kDouble).item<double>();
 }
 
 // The loss and its gradients in one pass. Gradients are those of the reduced loss; hidden's has a row for each of hidden's.
@@ -76,30 +121,41 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
   if (wanted.hidden) grad_input = at::empty_like(input);
   if (wanted.weight) result.weight = at::zeros(weight.sizes(), wide_options);
   if (wanted.bias) result.bias = at::zeros(bias.sizes(), wide_options);
-  Tensor total = at::zeros({}, hidden.options().dtype(at::kDouble));
+  const bool mean = call.options.reduction == LossReduction::kMean;
+  const ChunkLoss chunk_loss{call.options, bias, mean ? 1 / static_cast<double>(rows) : 1.0, with_gradients};
+  const bool fused = cpu::has_loops(input);
+  // Reused by every chunk.
+  const Tensor buffer = at::empty({std::min(kChunkRows, rows), table.size(0)}, input.options());
+  const Tensor product = wanted.weight && wide != call.compute && rows > 0 ? at::empty_like(table) : Tensor();
+  double total = 0;
   for (std::int64_t first = 0; first < rows; first += kChunkRows) {
     const std::int64_t count = std::min(kChunkRows, rows - first);
-    const Tensor chunk = input.narrow(0, first, count);
-    Tensor logits = at::mm(chunk, table.t()).to(wide);
-    if (bias.defined()) logits += bias;
-    total += chunk_loss(logits, kept_labels.narrow(0, first, count), call.options, with_gradients);
+    const Tensor chunk = input.narrow(0, first, count), chunk_labels = kept_labels.narrow(0, first, count);
+    Tensor logits = buffer.narrow(0, 0, count);
+    at::mm_out(logits, chunk, table.t());
+    if (fused) {
+      total += chunk_loss_fused(chunk_loss, logits, chunk_labels);
+    } else {
+      Tensor wide_logits = logits.to(wide);
+      total += chunk_loss_composed(chunk_loss, wide_logits, chunk_labels);
+      logits = wide_logits.to(call.compute);
+    }
     if (!with_gradients) continue;
-    if (call.options.reduction == LossReduction::kMean) logits.div_(static_cast<double>(rows));
-    if (wanted.bias) result.bias += logits.sum(0);
-    const Tensor grad_logits = logits.to(call.compute);
+    if (wanted.bias) result.bias += logits.sum(0, /*keepdim=*/false, wide);
     if (wanted.hidden) {
       Tensor out = grad_input.narrow(0, first, count);
-      at::mm_out(out, grad_logits, table);
+      at::mm_out(out, logits, table);
     }
     if (!wanted.weight) continue;
     if (wide == call.compute) {
-      result.weight.addmm_(grad_logits.t(), chunk);
+      result.weight.addmm_(logits.t(), chunk);
     } else {
-      result.weight += at::mm(grad_logits.t(), chunk);
+      Tensor out = product;
+      result.weight += at::mm_out(out, logits.t(), chunk);
     }
   }
-  if (call.options.reduction == LossReduction::kMean) total /= static_cast<double>(rows);
-  result.loss = total.to(wide);
+  if (mean) total /= static_cast<double>(rows);
+  result.loss = at::full({}, total, wide_options);
   if (wanted.hidden) {
     grad_input = grad_input.to(hidden.scalar_type());
     result.hidden = all ? grad_input : at::zeros_like(hidden).index_copy_(0, kept, grad_input);
@@ -173,7 +229,8 @@ Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const st
   check(hidden, weight, bias.value_or(Tensor()), labels, options);
   const auto device = hidden.device().type();
   const bool autocast = at::autocast::is_autocast_enabled(device) && hidden.scalar_type() != at::kDouble;
-  const auto compute = autocast ? at::autocast::get_autocast_dtype(device) : hidden.scalar_type();
+  auto compute = autocast ? at::autocast::get_autocast_dtype(device) : hidden.scalar_type();
+  if (compute == at::kBFloat16 && hidden.device().is_cpu() && !cpu::has_bfloat16_products()) compute = at::kFloat;
   return LinearCrossEntropy::apply(hidden, weight, bias, labels, Call{options, compute, c10::GradMode::is_enabled()});
 }
 

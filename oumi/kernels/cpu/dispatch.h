@@ -1,0 +1,46 @@
+// Between tensors and the loops of simd.h: which tensors have a fused form, and pointers of the right type.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <initializer_list>
+#include <type_traits>
+
+#include "oumi/kernels/cpu/simd.h"
+#include "oumi/tensors/tensor_dict.h"
+
+namespace oumi::kernels::cpu {
+
+inline bool has_loops(const Tensor& tensor) {
+  return tensor.device().is_cpu() && tensor.layout() == at::kStrided && (tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kBFloat16);
+}
+
+inline bool have_loops(std::initializer_list<std::reference_wrapper<const Tensor>> tensors) {
+  return std::all_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) { return has_loops(tensor); });
+}
+
+// Calls `action` with a value of the storage type.
+template <class Action>
+void by_type(at::ScalarType type, Action&& action) {
+  if (type == at::kFloat) {
+    action(float());
+  } else {
+    action(BFloat16());
+  }
+}
+
+template <class T>
+T* pointer(const Tensor& tensor) {
+  if (!tensor.defined()) return nullptr;
+  return static_cast<T*>(tensor.data_ptr());
+}
+
+// Splits [0, rows) of `width` elements each among threads, in pieces worth waking one for.
+template <class Action>
+void for_rows(std::int64_t rows, std::int64_t width, Action&& action) {
+  constexpr std::int64_t kGrain = 16384;
+  at::parallel_for(0, rows, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(width, 1)), action);
+}
+
+}  // namespace oumi::kernels::cpu

@@ -1,0 +1,20 @@
+// One thread's matrix products on raw memory, for tiles that lie in cache.
+#pragma once
+
+#include <cstdint>
+
+namespace oumi::kernels::cpu {
+
+enum class Layout { kPlain, kTransposed };
+
+struct Matrix {
+  const float* data;
+  std::int64_t stride;  // between rows as stored
+  Layout layout = Layout::kPlain;
+};
+
+// out [rows, columns] = alpha a b + beta out, a [rows, inner], b [inner, columns], all row-major; a kTransposed matrix is stored the other
+// way round. The BLAS that LibTorch carries; inside a parallel region it stays on the calling thread.
+void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, float alpha, Matrix a, Matrix b, float beta, float* out, std::int64_t out_stride);
+
+}  // namespace oumi::kernels::cpu

@@ -1,0 +1,120 @@
+// The inner loops of the fused operations on raw memory: one source, compiled for several instruction sets, picked once when the
+// program runs. Knows nothing of tensors, threads or autograd: callers split rows among threads, and each row's result does
+// not depend on how. float32 arithmetic throughout; bfloat16 is a storage type.
+#pragma once
+
+#include <cstdint>
+
+namespace oumi::kernels::cpu {
+
+struct BFloat16 {
+  std::uint16_t bits;
+};
+
+// Row by row over [rows, width]. `residual` and `sum` are null without a residual addition; `scale` is weight, or 1 + weight.
+template <class T>
+struct RmsNormForward {
+  const T *x, *residual;
+  const float* scale;
+  T *sum, *y;
+  float* reciprocal;  // [rows]: 1 / sqrt(mean(x^2) + eps)
+  std::int64_t width;
+  float eps;
+};
+
+// `x` is what was normalised. `grad_sum`, which may be null, is added to grad_x. `grad_scale` [width] is added to; null: not wanted.
+template <class T>
+struct RmsNormBackward {
+  const T *x, *grad_y, *grad_sum;
+  const float *scale, *reciprocal;
+  T* grad_x;
+  float* grad_scale;
+  std::int64_t width;
+};
+
+enum class Activation { kSilu, kGeluTanh };
+
+template <class T>
+struct Gated {
+  const T *gate, *up;
+  T* out;              // forward
+  const T* grad_out;   // backward
+  T *grad_gate, *grad_up;
+  Activation activation;
+};
+
+// Token by token; token n = (batch, position). `sign` -1 turns the other way: the gradient.
+template <class T>
+struct Rotary {
+  const T* in;
+  T* out;  // packed [batch, positions, heads, head_dim]
+  std::int64_t batch_stride, position_stride, head_stride;  // of `in`
+  std::int64_t positions, heads, head_dim, half;
+  const float *cos, *sin;  // [positions or (batch, positions), half]
+  bool angles_per_batch;
+  float sign;
+};
+
+// Cross entropy of logits [rows, vocabulary]; with_gradients leaves the loss's gradient times grad_scale in `logits`.
+template <class T>
+struct CrossEntropy {
+  T* logits;
+  const float* bias;  // [vocabulary], added first; may be null
+  const std::int64_t* labels;
+  std::int64_t vocabulary;
+  float smoothing, soft_cap, grad_scale;
+  bool with_gradients;
+  double* losses;  // [rows]
+  float* scratch;  // [vocabulary], for bfloat16
+};
+
+// A tile of attention scores [rows, stride], of the keys from first_key on. Row r sees the keys [begin[r], end[r]).
+struct AttentionTile {
+  float* scores;
+  std::int64_t rows, keys, stride, first_key;
+  const std::int32_t *begin, *end;
+  float soft_cap;
+};
+
+// The loops for one storage type.
+template <class T>
+struct RowLoops {
+  void (*rms_norm_forward)(const RmsNormForward<T>&, std::int64_t first, std::int64_t last);
+  void (*rms_norm_backward)(const RmsNormBackward<T>&, std::int64_t first, std::int64_t last);
+  void (*gated_forward)(const Gated<T>&, std::int64_t first, std::int64_t last);
+  void (*gated_backward)(const Gated<T>&, std::int64_t first, std::int64_t last);
+  void (*rotary)(const Rotary<T>&, std::int64_t first, std::int64_t last);
+  void (*cross_entropy)(const CrossEntropy<T>&, std::int64_t first, std::int64_t last);
+};
+
+struct SimdLoops {
+  const char* name;
+  RowLoops<float> float32;
+  RowLoops<BFloat16> bfloat16;
+  // Scores become exp(score - new maximum), 0 where unseen; row_max and row_sum go on from the tiles before; rows of `accumulated`
+  // [rows, head_dim] are scaled to the new maximum.
+  void (*attention_softmax)(const AttentionTile&, float* row_max, float* row_sum, float* accumulated, std::int64_t head_dim);
+  // out[r] = accumulated[r] / row_sum[r], or 0 for a row that saw nothing; log_sum[r] = log of the softmax's denominator.
+  void (*attention_finish)(const float* accumulated, const float* row_max, const float* row_sum, std::int64_t rows, std::int64_t head_dim, float* out,
+                           std::int64_t out_stride, float* log_sum);
+  // Scores become probabilities; grad_probabilities, laid out as the scores, become the gradient of the scores before scaling by `scale`.
+  void (*attention_softmax_backward)(const AttentionTile&, float* grad_probabilities, const float* log_sum, const float* delta, float scale);
+  float (*dot)(const float* a, const float* b, std::int64_t size);
+
+  template <class T>
+  const RowLoops<T>& loops() const;
+};
+
+template <>
+inline const RowLoops<float>& SimdLoops::loops() const { return float32; }
+template <>
+inline const RowLoops<BFloat16>& SimdLoops::loops() const { return bfloat16; }
+
+// The best set for this processor, or the one that ATEN_CPU_CAPABILITY names ("default", "avx2", "avx512"), LibTorch's own knob.
+const SimdLoops& simd();
+
+// True where bfloat16 products have instructions of their own (AVX-512 BF16, which processors with AMX have too); elsewhere float32
+// products of converted values are faster.
+bool has_bfloat16_products();
+
+}  // namespace oumi::kernels::cpu
