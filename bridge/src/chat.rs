@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::ValueKind;
-use minijinja::{AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja::{escape_formatter, AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 use crate::generation::{self, Markers};
@@ -37,6 +37,12 @@ impl Template {
         environment.add_filter("tojson", python::tojson);
         environment.add_filter("trim", |value: &Value, chars: Option<String>| python::trim(value, chars));
         environment.add_filter(generation::FILTER, mark);
+        // Whatever has a length and items: Jinja counts strings and dicts in.
+        environment.add_test("sequence", |value: &Value| matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map));
+        environment.set_formatter(|out, state, value| match python::printed_float(value) {
+            Some(text) => out.write_str(&text).map_err(Error::from),
+            None => escape_formatter(out, state, value),
+        });
         environment.add_function("strftime_now", |format: &str| python::strftime_now(format));
         environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISE}{message}")))
@@ -92,6 +98,7 @@ fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
             ("strip", []) => return Ok(Value::from(text.trim_matches(python::is_space))),
             ("lstrip", []) => return Ok(Value::from(text.trim_start_matches(python::is_space))),
             ("rstrip", []) => return Ok(Value::from(text.trim_end_matches(python::is_space))),
+            ("title", []) => return Ok(Value::from(python::title(text))),
             ("removeprefix", [prefix]) => return Ok(Value::from(text.strip_prefix(prefix.as_str().unwrap_or_default()).unwrap_or(text))),
             ("removesuffix", [suffix]) => return Ok(Value::from(text.strip_suffix(suffix.as_str().unwrap_or_default()).unwrap_or(text))),
             _ => {}

@@ -143,6 +143,29 @@ pub fn float_repr(value: f64) -> String {
     }
 }
 
+/// What `{{ value }}` prints for a float; None for anything else.
+pub fn printed_float(value: &Value) -> Option<String> {
+    if value.kind() != ValueKind::Number || value.is_integer() {
+        return None;
+    }
+    f64::try_from(value.clone()).ok().filter(|number| number.is_finite()).map(float_repr)
+}
+
+/// `str.title()`: a capital after everything that is no letter.
+pub fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut inside = false;
+    for c in text.chars() {
+        if inside {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(c.to_uppercase());
+        }
+        inside = c.is_alphabetic();
+    }
+    out
+}
+
 /// `datetime.now().strftime(format)`.
 pub fn strftime_now(format: &str) -> Result<String, Error> {
     let bad = |what: &str| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: {what}"));

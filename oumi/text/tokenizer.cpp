@@ -66,6 +66,17 @@ std::vector<Encoding> encode_all(const TokenizerState& state, std::span<const Te
   return result;
 }
 
+// From the first token that overlaps the span to the first one that holds its last byte.
+void mark_span(const std::vector<std::pair<std::size_t, std::size_t>>& offsets, std::pair<std::size_t, std::size_t> span, std::vector<std::uint8_t>& mask) {
+  const auto [begin, end] = span;
+  for (std::size_t i = 0; i < offsets.size(); ++i) {
+    const auto [token_begin, token_end] = offsets[i];
+    if (token_begin >= end || token_end <= begin) continue;
+    mask[i] = 1;
+    if (token_end >= end) break;
+  }
+}
+
 }  // namespace
 
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::filesystem::path& folder_or_file, const TokenizerOptions& options) {
@@ -107,16 +118,7 @@ ChatTokens Tokenizer::encode_chat(const Json& messages, const ChatRenderOptions&
   Encoding encoding = encode_all<std::string>(*state_, std::span(&rendered.text, 1), {.add_special_tokens = false, .offsets = masked}).front();
   ChatTokens tokens{.text = std::move(rendered.text), .ids = std::move(encoding.ids), .assistant_mask = {}};
   tokens.assistant_mask.assign(tokens.ids.size(), 0);
-  for (const auto& [begin, end] : rendered.generation_spans) {
-    std::size_t first = encoding.offsets.size(), last = 0;
-    for (std::size_t i = 0; i < encoding.offsets.size(); ++i) {
-      const auto& [token_begin, token_end] = encoding.offsets[i];
-      if (token_begin >= end || token_end <= begin) continue;
-      first = std::min(first, i);
-      last = i + 1;
-    }
-    for (std::size_t i = first; i < last; ++i) tokens.assistant_mask[i] = 1;
-  }
+  for (const auto& [begin, end] : rendered.generation_spans) mark_span(encoding.offsets, {begin, end}, tokens.assistant_mask);
   return tokens;
 }
 

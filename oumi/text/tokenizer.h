@@ -84,7 +84,8 @@ class Tokenizer {
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const;
 
   // `messages` is a list of {role, content, ...}; rendered, then encoded without further special tokens. The mask covers the tokens that
-  // overlap what a {% generation %} block gave.
+  // overlap what a {% generation %} block gave; as in Transformers, a last character that takes several tokens counts with its first.
+  // A span that begins with a space which no token covers is masked all the same (Transformers then masks nothing more).
   ChatTokens encode_chat(const Json& messages, const ChatRenderOptions& options = {}) const;
 
   // Added tokens included; Transformers' len(tokenizer).

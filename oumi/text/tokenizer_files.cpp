@@ -107,7 +107,8 @@ void check_kwargs(const Json& kwargs) {
 void merge_special_tokens_map(const fs::path& folder, const Json& kwargs, Json& config) {
   const fs::path path = folder / "special_tokens_map.json";
   if (config.contains("added_tokens_decoder") || !file_exists(path)) return;
-  for (const auto& [key, value] : read_object(path).items()) {
+  const Json map = read_object(path);
+  for (const auto& [key, value] : map.items()) {
     if (kwargs.contains(key) && !kwargs[key].is_null()) continue;
     if (key != "additional_special_tokens" && key != "extra_special_tokens") token_content(value, path.string(), key);
     config[key] = value;
@@ -169,7 +170,10 @@ void collect_tokens(TokenizerFiles& files) {
   for (const auto& [key, value] : config.items()) {
     if (is_own(key, value)) own.emplace_back(key, value);
   }
-  if (!config.contains("extra_special_tokens") && config.contains("additional_special_tokens")) config["extra_special_tokens"] = config["additional_special_tokens"];
+  if (!config.contains("extra_special_tokens") && config.contains("additional_special_tokens")) {
+    Json additional = config["additional_special_tokens"];
+    config["extra_special_tokens"] = std::move(additional);
+  }
   config.erase("additional_special_tokens");
   std::vector<TokenToAdd> extra;
   const Json extras = config.value("extra_special_tokens", Json());

@@ -145,8 +145,12 @@ std::unique_ptr<TokenizerState> load_tokenizer_state(const std::filesystem::path
     state->files.tokens_to_add.push_back({*options.pad_token, {{"special", true}, {"normalized", false}, {"lstrip", false}, {"rstrip", false}}});
   }
   if (options.fill_in_pad_token && !named.contains("pad_token")) {
-    if (state->id(kLlama3Pad)) named["pad_token"] = kLlama3Pad;
-    else if (named.contains("eos_token")) named["pad_token"] = named["eos_token"];
+    if (state->id(kLlama3Pad)) {
+      named["pad_token"] = kLlama3Pad;
+    } else if (named.contains("eos_token")) {
+      const std::string eos = named["eos_token"];
+      named["pad_token"] = eos;
+    }
     state->pad_filled_in = named.contains("pad_token");
   }
   if (options.fallback_chat_template && state->files.chat_templates.empty()) {
