@@ -136,6 +136,7 @@ Saved run_forward(const Shape& shape, const Heads& q, const Heads& k, const Head
   float* log_sum = saved.log_sum.mutable_data_ptr<float>();
   const std::int64_t blocks = shape.blocks(), group = shape.group();
   at::parallel_for(0, B * H * blocks, 1, [&](std::int64_t first, std::int64_t last) {
+    const OneThread one_thread;
     float* scores = scratch(0, kQueries * kKeys);
     float* accumulated = scratch(1, kQueries * D);
     for (std::int64_t task = first; task < last; ++task) {
@@ -208,6 +209,7 @@ Gradients run_backward(const BackwardInputs& in) {
   const Heads grad_q(result.q), grad_k(result.k), grad_v(result.v);
   const std::int64_t blocks = in.shape.blocks(), group = in.shape.group();
   at::parallel_for(0, B * K, 1, [&](std::int64_t first, std::int64_t last) {
+    const OneThread one_thread;
     for (std::int64_t task = first; task < last; ++task) {
       for (std::int64_t h = task % K * group; h < (task % K + 1) * group; ++h) {
         for (std::int64_t block = 0; block < blocks; ++block) run_backward_task(in, {task / K, h, block}, grad_q, grad_k, grad_v);

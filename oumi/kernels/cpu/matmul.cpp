@@ -7,6 +7,7 @@
 // Exported by LibTorch builds that carry MKL; Fortran's interface, column-major. Absent elsewhere.
 extern "C" __attribute__((weak)) void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const float* alpha,
                                              const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
+extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int threads);
 
 namespace oumi::kernels::cpu {
 namespace {
@@ -18,6 +19,14 @@ at::Tensor as_tensor(Matrix matrix, std::int64_t rows, std::int64_t columns) {
 }
 
 }  // namespace
+
+OneThread::OneThread() {
+  if (MKL_Set_Num_Threads_Local != nullptr) before_ = MKL_Set_Num_Threads_Local(1);
+}
+
+OneThread::~OneThread() {
+  if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
+}
 
 void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, float alpha, Matrix a, Matrix b, float beta, float* out, std::int64_t out_stride) {
   if (sgemm_ != nullptr) {
