@@ -22,6 +22,23 @@ void add_config_options(CLI::App& verb, CommandLine& line) {
       "Any field of the config can be given as --a.b value, --a.b=value or a.b=value. All fields: docs/config-reference.md");
 }
 
+void add_tokenizer_train(CLI::App& verb, CommandLine& line) {
+  const auto add = [&](const char* name, const char* type, const char* help) { return verb.add_option(name, line.options[name], help)->type_name(type); };
+  add("--files", "FILE...", "text to train on: plain text, or .json and .jsonl whose strings are taken")->required();
+  add("--vocab-size", "N", "tokens in all, special ones included")->required()->expected(1)->check(CLI::PositiveNumber);
+  add("--out", "DIR", "folder to write; Transformers' AutoTokenizer loads it")->required()->expected(1);
+  add("--kind", "KIND", "bytelevel (default), bpe, unigram or wordpiece")->expected(1);
+  add("--chat-template", "NAME", "built-in chat template, or a file; its tokens become special ones")->expected(1);
+  add("--special", "TOKEN", "further special token; may be repeated")->allow_extra_args(false);
+  for (const char* name : {"--bos", "--eos", "--unk", "--pad"}) add(name, "TOKEN", "instead of the kind's usual one")->expected(1);
+  add("--min-frequency", "N", "of a pair of tokens to be merged (default 2)")->expected(1)->check(CLI::PositiveNumber);
+  add("--model-max-length", "N", "longest sequence, for tokenizer_config.json")->expected(1)->check(CLI::PositiveNumber);
+  const auto add_flag = [&](const char* name, const char* help) { verb.add_flag_callback(name, [&line, name] { line.options[name] = {"true"}; }, help); };
+  add_flag("--add-bos", "put the bos token before every text");
+  add_flag("--add-eos", "put the eos token after every text");
+  add_flag("--lowercase", "wordpiece: ignore case");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
@@ -61,6 +78,9 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
             ? "oumi-cpp checkpoint verify PATH [--json]"
             : "oumi-cpp checkpoint convert PATH --to safetensors|pt|hf [-o OUTPUT] [--max-shard-size 5GB] [--overwrite]");
   }
+  CLI::App* tokenizer = app.add_subcommand("tokenizer", "make a tokenizer");
+  tokenizer->require_subcommand(1);
+  add_tokenizer_train(*tokenizer->add_subcommand("train", "train a tokenizer on text files"), line);
   CLI::App* make = app.add_subcommand("new", "write a project with a model of your own, ready to build and train");
   make->add_option("name", line.arguments, "the project's name, also its folder")->required()->type_name("NAME")->expected(1);
   CLI::App* report = app.add_subcommand("report", "write one HTML page about a run");

@@ -1,6 +1,7 @@
 // What the user typed, parsed; handed from the small executable to the verbs in liboumi_cli.so.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -8,7 +9,7 @@ namespace oumi::cli {
 
 struct CommandLine {
   std::string verb;                    // "train", "evaluate", ...
-  std::string subverb;                 // of config, checkpoint and completion: "show", "verify", "bash"
+  std::string subverb;                 // of config, checkpoint, tokenizer and completion: "show", "verify", "bash"
   std::vector<std::string> configs;    // -c, later wins
   std::vector<std::string> overrides;  // as typed: --a.b value, --a.b=value, a.b=value
   std::vector<std::string> plugins;    // --plugin

@@ -24,6 +24,8 @@ constexpr Verb kVerbs[] = {
     {"predict", "write a model's predictions", "--config --plugin --output --help", "", true},
     {"config", "show or check a config", "--config --plugin --help", "show check", true},
     {"checkpoint", "verify or convert checkpoints", "--help", "verify convert", false},
+    {"tokenizer", "make a tokenizer", "--files --vocab-size --out --kind --chat-template --special --bos --eos --unk --pad --min-frequency --model-max-length --add-bos --add-eos --lowercase --help",
+     "train", false},
     {"new", "write a project with a model of your own", "--help", "", false},
     {"env", "print versions, processor and memory", "--json --help", "", false},
     {"report", "write one HTML page about a run", "--output --help", "", false},
@@ -63,7 +65,7 @@ _oumi_cpp() {
 )",
              cases, R"(  esac
   case "$previous" in
-    -c|--config|-o|--output|--plugin) compopt -o default; return ;;
+    -c|--config|-o|--output|--plugin|--files|--out) compopt -o default; return ;;
   esac
   if [[ $COMP_CWORD -eq 2 && -n $words && $current != -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -105,7 +107,7 @@ _oumi_cpp() {
 )",
              cases, R"(  esac
   case "$words[CURRENT-1]" in
-    -c|--config|-o|--output|--plugin) _files; return ;;
+    -c|--config|-o|--output|--plugin|--files|--out) _files; return ;;
   esac
   if (( CURRENT == 3 && $#words_ )) && [[ "$words[CURRENT]" != -* ]]; then
     compadd -a words_

@@ -9,6 +9,7 @@
 #include "cli/completion.h"
 #include "cli/env_command.h"
 #include "cli/report_command.h"
+#include "cli/tokenizer_command.h"
 #include "cli/train_commands.h"
 #include "oumi/base/error.h"
 #include "oumi/base/version.h"
@@ -29,6 +30,7 @@ int dispatch(const CommandLine& line) {
   if (line.verb == "predict") return oumi::cli::predict_command(line);
   if (line.verb == "config") return oumi::cli::check_command(line);
   if (line.verb == "report") return oumi::cli::report_command(arguments);
+  if (line.verb == "tokenizer") return oumi::cli::tokenizer_train_command(line.options);
   if (line.verb == "completion") return oumi::cli::completion_command(arguments);
   if (line.verb == "env")
     return oumi::cli::env_command(arguments, {.oumi_version = oumi::kVersion, .libraries = {{"LibTorch", TORCH_VERSION}}});
