@@ -39,6 +39,8 @@ impl Template {
         environment.add_filter(generation::FILTER, mark);
         // Whatever has a length and items: Jinja counts strings and dicts in.
         environment.add_test("sequence", |value: &Value| matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map));
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
+        environment.add_filter("string", |value: &Value| python::printed_float(value).map_or_else(|| Value::from(value.to_string()), Value::from));
         environment.set_formatter(|out, state, value| match python::printed_float(value) {
             Some(text) => out.write_str(&text).map_err(Error::from),
             None => escape_formatter(out, state, value),

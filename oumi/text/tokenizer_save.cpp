@@ -10,7 +10,11 @@ Json saved_config(const text::TokenizerState& state) {
   nlohmann::json config = state.files.config;  // sorted by key
   for (const char* key : {"added_tokens_decoder", "additional_special_tokens", "chat_template", "add_bos_token", "add_eos_token", "name_or_path", "tokenizer_file"}) config.erase(key);
   for (const auto& [name, token] : state.files.named_tokens.items()) config[name] = token;
-  if (!state.files.extra_tokens.empty()) config["extra_special_tokens"] = state.files.extra_tokens;
+  // Transformers 5 reads a list under this name as well as under its own, extra_special_tokens, which version 4 can't read.
+  if (!state.files.extra_tokens.empty()) {
+    config.erase("extra_special_tokens");
+    config["additional_special_tokens"] = state.files.extra_tokens;
+  }
   if (state.max_length) config["model_max_length"] = *state.max_length;
   else config.erase("model_max_length");
   if (state.padding_side == PaddingSide::kLeft || config.contains("padding_side")) config["padding_side"] = state.padding_side == PaddingSide::kLeft ? "left" : "right";
