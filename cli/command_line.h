@@ -14,6 +14,7 @@ struct CommandLine {
   std::vector<std::string> overrides;  // as typed: --a.b value, --a.b=value, a.b=value
   std::vector<std::string> plugins;    // --plugin
   std::vector<std::string> arguments;  // of verbs that take none of the above: as typed
+  std::map<std::string, std::vector<std::string>> options;  // of verbs with options of their own: "--name" to what was given
   std::string output;                  // -o
   bool overwrite = false;              // train --overwrite
   bool json = false;                   // --json
