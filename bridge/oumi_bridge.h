@@ -30,7 +30,7 @@ typedef struct {
 } OumiBuffer;
 
 /* Token ids of `count` texts one after the other: text i owns tokens [ends[i-1], ends[i]). `offsets` (two per token, in bytes of
- * the text) is null unless asked for. */
+ * the text) and `special` are null unless asked for. */
 typedef struct {
   const uint32_t* ids;
   const uint8_t* special;

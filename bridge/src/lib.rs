@@ -192,7 +192,7 @@ pub unsafe extern "C" fn oumi_bridge_encode(
             let encoded = Box::new(tokenizer::encode(&*handle, views, flags & 1 != 0, flags & 2 != 0)?);
             encodings.write(Encodings {
                 ids: encoded.ids.as_ptr(),
-                special: encoded.special.as_ptr(),
+                special: if flags & 2 != 0 { encoded.special.as_ptr() } else { std::ptr::null() },
                 offsets: if flags & 2 != 0 { encoded.offsets.as_ptr() } else { std::ptr::null() },
                 ends: encoded.ends.as_ptr(),
                 count,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::json;
+use tokenizers::utils::parallelism::MaybeParallelIterator;
 use tokenizers::{AddedToken, ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer};
 
 use crate::{Failure, Outcome};
@@ -69,22 +70,32 @@ pub struct Encoded {
     pub ends: Vec<usize>,
 }
 
+/// What is kept of one text: the crate's Encoding holds every token's text and more, some 150 bytes a token.
+struct Tokens {
+    ids: Vec<u32>,
+    special: Vec<u8>,
+    offsets: Vec<(usize, usize)>,
+}
+
+/// On all cores. The crate's own encode_batch_fast, which computes no offsets, is the slower one (0.23).
 pub fn encode(tokenizer: &Tokenizer, texts: Vec<&str>, add_special_tokens: bool, offsets: bool) -> Outcome<Encoded> {
-    let encodings = if offsets { tokenizer.encode_batch(texts, add_special_tokens) } else { tokenizer.encode_batch_fast(texts, add_special_tokens) }
+    let rows: Vec<Tokens> = texts
+        .into_maybe_par_iter()
+        .map(|text| {
+            let encoding = tokenizer.encode(text, add_special_tokens)?;
+            let special = if offsets { encoding.get_special_tokens_mask().iter().map(|&flag| flag as u8).collect() } else { Vec::new() };
+            Ok(Tokens { ids: encoding.get_ids().to_vec(), special, offsets: if offsets { encoding.get_offsets().to_vec() } else { Vec::new() } })
+        })
+        .collect::<tokenizers::Result<_>>()
         .map_err(Failure::input)?;
-    let tokens = encodings.iter().map(|encoding| encoding.len()).sum();
-    let mut encoded = Encoded {
-        ids: Vec::with_capacity(tokens),
-        special: Vec::with_capacity(tokens),
-        offsets: Vec::with_capacity(if offsets { 2 * tokens } else { 0 }),
-        ends: Vec::with_capacity(encodings.len()),
-    };
-    for encoding in &encodings {
-        encoded.ids.extend_from_slice(encoding.get_ids());
-        encoded.special.extend(encoding.get_special_tokens_mask().iter().map(|&flag| flag as u8));
-        if offsets {
-            encoded.offsets.extend(encoding.get_offsets().iter().flat_map(|&(begin, end)| [begin, end]));
-        }
+    let tokens = rows.iter().map(|row| row.ids.len()).sum();
+    let details = if offsets { tokens } else { 0 };
+    let mut encoded =
+        Encoded { ids: Vec::with_capacity(tokens), special: Vec::with_capacity(details), offsets: Vec::with_capacity(2 * details), ends: Vec::with_capacity(rows.len()) };
+    for row in rows {
+        encoded.ids.extend_from_slice(&row.ids);
+        encoded.special.extend_from_slice(&row.special);
+        encoded.offsets.extend(row.offsets.into_iter().flat_map(|(begin, end)| [begin, end]));
         encoded.ends.push(encoded.ids.len());
     }
     Ok(encoded)

@@ -38,7 +38,7 @@ struct TokenizerOptions {
 
 struct EncodeOptions {
   bool add_special_tokens = true;  // what the post-processor adds around the text (bos, [CLS], ...)
-  bool offsets = false;            // also fill Encoding::offsets and special_tokens_mask; about twice the time
+  bool offsets = false;            // also fill Encoding::offsets and special_tokens_mask; six times the memory, no more time
 };
 
 // The tokens of one text. Nothing is truncated or padded here, whatever tokenizer.json says.
