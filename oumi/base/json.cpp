@@ -21,6 +21,10 @@ AnyJson parse(const std::string& text, const std::string& origin) {
     const std::size_t column = line_start == std::string::npos ? at + 1 : at - line_start;
     throw UserError(origin, cat("not valid JSON at line ", line, ", column ", column),
                     text.empty() ? "the file is empty" : "check the text there; the file may be cut short");
+  } catch (const typename AnyJson::out_of_range& error) {
+    // The library's text ends with the number.
+    const std::string what = error.what();
+    throw UserError(origin, cat("not valid JSON: expected numbers that fit a float, got ", what.substr(what.rfind(' ') + 1)));
   }
 }
 

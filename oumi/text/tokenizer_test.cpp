@@ -44,6 +44,8 @@ TEST_F(TokenizerFolder, NamesTheFileAndKeyOfAFault) {
   EXPECT_THAT(error(), AllOf(StartsWith("[" + (path() / "tokenizer.json").string() + "] not valid JSON at line 1, column "), HasSubstr("cut short")));
   write("tokenizer.json", "");
   EXPECT_THAT(error(), HasSubstr("the file is empty"));
+  write("tokenizer.json", "{\"model\": 1e999}");
+  EXPECT_THAT(error(), HasSubstr("expected numbers that fit a float, got '1e999'"));
   write("tokenizer.json", "[1]");
   EXPECT_THAT(error(), HasSubstr("expected a dict, got list"));
 
@@ -58,6 +60,7 @@ TEST_F(TokenizerFolder, NamesTheFileAndKeyOfAFault) {
       {"/added_tokens/0/content", 5, "added_tokens[0].content: expected str, got int"},
       {"/added_tokens/1/id", "5", "added_tokens[1].id: expected int, not negative, got str"},
       {"/pre_tokenizer", "ByteLevel", "pre_tokenizer: expected a dict or null, got str"},
+      {"/post_processor", {{"type", "TemplateProcessing"}, {"single", {{{"SpecialToken", {{"id", "<gone>"}, {"type_id", 0}}}}}}, {"pair", Json::array()}, {"special_tokens", Json::object()}}, "post_processor"},
       {"/decoder/type", "Nothing", "not a tokenizer.json that can be read"},
   };
   for (const auto& [pointer, value, expected] : faults) {
