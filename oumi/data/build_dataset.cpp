@@ -10,6 +10,11 @@
 #include "oumi/data/registry.h"
 #include "oumi/data/split.h"
 #include "oumi/data/stream.h"
+#include "oumi/data/text/packed_dataset.h"
+#include "oumi/data/text/text_collators.h"
+#include "oumi/data/text/text_datasets.h"
+#include "oumi/data/text/token_dataset.h"
+#include "oumi/data/text/turn_markers.h"
 #include "oumi/data/views.h"
 
 namespace oumi {
@@ -37,6 +42,7 @@ DatasetRequest request_of(const DatasetParams& params, const SingleDatasetOption
   request.seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : options.seed;
   request.stream = options.stream;
   request.key = options.key;
+  request.text = options.text;
   return request;
 }
 
@@ -75,6 +81,8 @@ DatasetPtr build_slice(const DatasetParams& params, const SingleDatasetOptions& 
   return std::make_shared<SubsetDataset>(std::move(dataset), std::move(indices));
 }
 
+}  // namespace
+
 const char* section_name(DatasetSplitKind split) {
   switch (split) {
     case DatasetSplitKind::kTrain: return "data.train";
@@ -83,8 +91,6 @@ const char* section_name(DatasetSplitKind split) {
   }
   return "data";
 }
-
-}  // namespace
 
 namespace {
 
@@ -127,6 +133,63 @@ DatasetPtr sampled(DatasetPtr dataset, const DatasetParams& params, const Single
   return sampling.sample_count < 0 ? stream : repeat_stream(std::move(stream), sampling.sample_count);
 }
 
+// By their mixture proportions.
+DatasetPtr interleaved(std::vector<DatasetPtr> datasets, const std::vector<double>& proportions, const DatasetSplitParams& params,
+                       const DatasetBuildContext& context) {
+  const std::string section = section_name(context.split);
+  if (proportions.size() != datasets.size()) {
+    throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(),
+                                               " datasets or on none, got it on ", proportions.size()));
+  }
+  const auto strategy = parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy");
+  check_probabilities(proportions, strategy, section + ".datasets");
+  const std::uint64_t seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : context.seed;
+  if (!all_map_style(datasets)) return interleave_streams(as_streams(std::move(datasets)), {proportions, seed, strategy});
+  std::vector<std::int64_t> sizes;
+  for (const DatasetPtr& dataset : datasets) sizes.push_back(dataset->size());
+  auto indices = interleave_indices(sizes, proportions, seed, strategy, section + ".datasets");
+  return streamed_if(params.stream,
+                     std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices)));
+}
+
+constexpr const char* kCompletions = "text_completions_only_with_padding";
+
+bool trains_on_completions(const DatasetSplitParams& params) { return params.collator_name && to_lower(*params.collator_name) == kCompletions; }
+
+const Tokenizer& tokenizer_of(const DatasetBuildContext& context) {
+  if (context.text.tokenizer == nullptr) {
+    throw UserError(cat(section_name(context.split), ".collator_name"), "text collators need a tokenizer, and this run has none",
+                    "set model.tokenizer_name to a folder with tokenizer.json, or use the collator `padding`");
+  }
+  return *context.text.tokenizer;
+}
+
+Kwargs collator_kwargs(const DatasetSplitParams& params, const DatasetBuildContext& context) {
+  return Kwargs(params.collator_kwargs, cat(section_name(context.split), ".collator_kwargs"));
+}
+
+// Labels by turns are set here and not in the collator, so that packed rows and the counts before training have them.
+DatasetPtr labelled(DatasetPtr dataset, const DatasetSplitParams& params, const DatasetBuildContext& context) {
+  if (!trains_on_completions(params)) return dataset;
+  TurnMaskOptions masks = completion_masks(params, collator_kwargs(params, context), tokenizer_of(context), section_name(context.split));
+  return change_samples(std::move(dataset), [masks = std::move(masks)](Sample sample) { return with_turn_labels(std::move(sample), masks); },
+                        cat("completions ", static_cast<int>(params.train_target.value_or(TrainTarget::kAllAssistantTurns)), params.collator_kwargs.dump()));
+}
+
+DatasetPtr packed(DatasetPtr dataset, const DatasetSplitParams& params, const DatasetBuildContext& context) {
+  if (!params.pack) return dataset;
+  std::size_t full = 0;
+  for (const DatasetParams& single : params.datasets) full += is_pretraining_dataset(single.dataset_name) ? 1 : 0;
+  if (full == params.datasets.size()) return dataset;
+  if (full > 0) {
+    throw UserError(cat(section_name(context.split), ".pack"), "pretraining datasets fill their rows themselves: expected them alone, got them beside others",
+                    "set pack: false, or keep to one kind");
+  }
+  PackOptions options{.strategy = context.packing, .seq_length = context.text.max_length.value_or(1024)};
+  if (context.text.tokenizer != nullptr) options.separator_id = context.text.tokenizer->eos_id().value_or(0);
+  return std::make_shared<PackedDataset>(std::move(dataset), options);
+}
+
 // Before it is wrapped for `stream: true`.
 DatasetPtr build_unwrapped(const DatasetParams& params, const SingleDatasetOptions& options) {
   std::vector<DatasetPtr> parts;
@@ -156,24 +219,40 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
   std::vector<double> proportions;
   for (std::size_t i = 0; i < params.datasets.size(); ++i) {
     const std::string key = cat(section, ".datasets[", i, "]");
-    datasets.push_back(build_unwrapped(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key}));
+    datasets.push_back(build_unwrapped(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key, .text = context.text}));
     if (params.datasets[i].mixture_proportion) proportions.push_back(*params.datasets[i].mixture_proportion);
   }
-  if (proportions.empty()) return streamed_if(params.stream, put_in_a_row(std::move(datasets)));
+  DatasetPtr mixed = proportions.empty() ? put_in_a_row(std::move(datasets)) : interleaved(std::move(datasets), proportions, params, context);
+  if (is_text(params)) mixed = packed(labelled(std::move(mixed), params, context), params, context);
+  return streamed_if(params.stream, std::move(mixed));
+}
 
-  if (proportions.size() != datasets.size()) {
-    throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(),
-                                               " datasets or on none, got it on ", proportions.size()));
+bool is_text(const DatasetSplitParams& params) {
+  return std::all_of(params.datasets.begin(), params.datasets.end(), [](const DatasetParams& dataset) { return is_text_dataset(dataset.dataset_name); });
+}
+
+CollateFn collator_for(const DatasetSplitParams& params, const DatasetBuildContext& context) {
+  const std::string name = to_lower(params.collator_name.value_or(""));
+  if (name.empty() && (params.datasets.empty() || !is_text(params))) return nullptr;
+  TokenPaddingOptions padding{.label_ignore_index = context.label_ignore_index};
+  if (const Tokenizer* tokenizer = context.text.tokenizer.get(); tokenizer != nullptr) {
+    padding.pad_id = tokenizer->pad_id().value_or(0);
+    padding.padding_side = tokenizer->padding_side();
   }
-  const auto strategy = parse_mixture_strategy(params.mixture_strategy, section + ".mixture_strategy");
-  check_probabilities(proportions, strategy, section + ".datasets");
-  const std::uint64_t seed = params.seed ? static_cast<std::uint64_t>(*params.seed) : context.seed;
-  if (!all_map_style(datasets)) return interleave_streams(as_streams(std::move(datasets)), {proportions, seed, strategy});
-  std::vector<std::int64_t> sizes;
-  for (const DatasetPtr& dataset : datasets) sizes.push_back(dataset->size());
-  auto indices = interleave_indices(sizes, proportions, seed, strategy, section + ".datasets");
-  return streamed_if(params.stream,
-                     std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices)));
+  if (name.empty()) return token_collator(padding);
+  if (name != "text_with_padding" && name != kCompletions) return build_collator(*params.collator_name, params.collator_kwargs);
+  const Tokenizer& tokenizer = tokenizer_of(context);
+  if (!tokenizer.pad_id()) {
+    throw UserError(cat(section_name(context.split), ".collator_name"), "'" + name + "' needs a padding token, and the tokenizer has none", "set model.tokenizer_pad_token");
+  }
+  const Kwargs kwargs = collator_kwargs(params, context);
+  const bool by_turns = name == kCompletions;
+  TurnMaskOptions masks;
+  if (by_turns) masks = completion_masks(params, kwargs, tokenizer, section_name(context.split));
+  else padding.max_length = context.text.max_length;
+  read_token_padding(kwargs, padding);
+  kwargs.check_all_read();
+  return by_turns ? completions_collator(std::move(masks), padding) : token_collator(padding);
 }
 
 }  // namespace oumi

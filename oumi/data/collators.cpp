@@ -8,6 +8,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/registry.h"
 #include "oumi/base/strings.h"
+#include "oumi/data/text/text_collators.h"
 
 namespace oumi {
 namespace {
@@ -116,6 +117,12 @@ Registry<CollatorFactory>& registry() {
     auto* built_in = new Registry<CollatorFactory>("collator");
     built_in->add("default", [](const Kwargs&) -> CollateFn { return default_collate; });
     built_in->add("padding", build_padding);
+    // Without a config there is no tokenizer that knows the padding token: pad_token_id says it.
+    built_in->add("text_with_padding", [](const Kwargs& kwargs) {
+      TokenPaddingOptions options;
+      read_token_padding(kwargs, options);
+      return token_collator(options);
+    });
     return built_in;
   }();
   return *table;

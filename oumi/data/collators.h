@@ -11,10 +11,9 @@
 #include "oumi/base/json.h"
 #include "oumi/base/kwargs.h"
 #include "oumi/data/collate.h"
+#include "oumi/text/tokenizer.h"
 
 namespace oumi {
-
-enum class PaddingSide { kRight, kLeft };
 
 struct PaddingOptions {
   double pad_value = 0;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "oumi/base/json.h"
+#include "oumi/data/token_counts.h"
 #include "oumi/tensors/batch.h"
 
 namespace oumi {
@@ -53,6 +54,11 @@ class Dataset {
   virtual std::string fingerprint() const { return name(); }
   // Length of sample `index` for length grouping, without loading it where possible; nullopt when unknown.
   virtual std::optional<std::int64_t> sample_length(std::int64_t index) const {
+    (void)index;
+    return std::nullopt;
+  }
+  // The same for the tokens of a text; nullopt when unknown.
+  virtual std::optional<TokenCounts> token_counts(std::int64_t index) const {
     (void)index;
     return std::nullopt;
   }

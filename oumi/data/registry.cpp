@@ -1,31 +1,14 @@
 #include "oumi/data/registry.h"
 
-#include <array>
-
 #include "oumi/base/registry.h"
 #include "oumi/data/formats/idx.h"
 #include "oumi/data/formats/image_folder.h"
 #include "oumi/data/formats/npz.h"
 #include "oumi/data/formats/tabular.h"
+#include "oumi/data/text/text_datasets.h"
 
 namespace oumi {
 namespace {
-
-// Datasets of conversations and documents that recipes name.
-constexpr std::array kTextDatasets = {
-    "text_sft",
-    "text_sft_jsonl",
-    "PromptResponseDataset",
-    "HuggingFaceDataset",
-    "yahma/alpaca-cleaned",
-    "tatsu-lab/alpaca",
-    "HuggingFaceFW/fineweb-edu",
-    "mlabonne/orpo-dpo-mix-40k",
-    "HuggingFaceH4/Multilingual-Thinking",
-    "debug_sft",
-    "debug_pretraining",
-    "debug_dpo",
-};
 
 Registry<DatasetFactory>& registry() {
   static Registry<DatasetFactory>* const table = [] {
@@ -38,21 +21,11 @@ Registry<DatasetFactory>& registry() {
     filled->add("jsonl", make_jsonl_dataset);
     filled->add("parquet", make_parquet_dataset);
     filled->add("arrow", make_arrow_dataset);
-    filled->add("pretokenized", make_pretokenized_dataset);
+    filled->add("pretokenized", [](const DatasetRequest& request) { return complete_tokens(make_pretokenized_dataset(request), request.text); });
+    register_text_datasets([&](const std::string& name, DatasetFactory factory) { filled->add(name, std::move(factory)); });
     return filled;
   }();
   return *table;
-}
-
-// Every text dataset is answered here until it has a factory. A name with a slash is one on the Hugging Face Hub.
-void refuse_text(const DatasetRequest& request) {
-  const std::string lower = to_lower(request.name);
-  bool is_text = request.name.find('/') != std::string::npos;
-  for (const char* name : kTextDatasets) is_text = is_text || lower == to_lower(name);
-  if (!is_text) return;
-  throw UserError(request.key + ".dataset_name",
-                  "'" + request.name + "': text datasets need the tokenizer and chat templates, which are not built yet",
-                  "built in: " + join(registry().names(), ", "));
 }
 
 }  // namespace
@@ -69,9 +42,13 @@ void register_dataset(const std::string& name, DatasetFactory factory) { registr
 std::vector<std::string> registered_datasets() { return registry().names(); }
 
 DatasetPtr make_dataset(const DatasetRequest& request) {
-  if (registry().find(request.name) == nullptr) refuse_text(request);
-  const DatasetFactory& factory = registry().at(request.name, request.key + ".dataset_name");
-  DatasetPtr dataset = factory(request);
+  const DatasetFactory* factory = registry().find(request.name);
+  if (factory == nullptr && !request.path) {
+    const bool on_hub = request.name.find('/') != std::string::npos;
+    throw UserError(request.key + ".dataset_name", "unknown dataset '" + request.name + "'",
+                    on_hub ? "datasets of the Hub are not downloaded: set dataset_path to a local copy" : suggestion(request.name, registry().names()));
+  }
+  DatasetPtr dataset = factory == nullptr ? make_unnamed_text_dataset(request) : (*factory)(request);
   if (dataset == nullptr)
     throw UserError(request.key + ".dataset_name", "the factory of '" + request.name + "' returned nothing");
   request.kwargs.check_all_read();

@@ -8,6 +8,7 @@
 
 #include "oumi/base/kwargs.h"
 #include "oumi/data/dataset.h"
+#include "oumi/data/text/text_context.h"
 
 namespace oumi {
 
@@ -31,8 +32,8 @@ using DatasetFactory = std::function<DatasetPtr(const DatasetRequest&)>;
 // Names are case-insensitive. Throws UserError when the name is taken.
 void register_dataset(const std::string& name, DatasetFactory factory);
 
-// The dataset of `request.name`. Throws UserError for an unknown name (with the nearest), an unread keyword argument, and
-// names of text datasets, which are not built yet.
+// The dataset of `request.name`. A name that isn't registered is taken for what its dataset_path holds. Throws UserError for an
+// unknown name without one (with the nearest name), and for an unread keyword argument.
 DatasetPtr make_dataset(const DatasetRequest& request);
 
 std::vector<std::string> registered_datasets();

@@ -63,6 +63,10 @@ std::string SubsetDataset::fingerprint() const {
   return hash_bytes(parts.data(), parts.size());
 }
 
+std::optional<TokenCounts> SubsetDataset::token_counts(std::int64_t index) const {
+  return dataset_->token_counts(translate(index));
+}
+
 std::optional<std::int64_t> SubsetDataset::sample_length(std::int64_t index) const {
   return dataset_->sample_length(translate(index));
 }
@@ -147,6 +151,11 @@ std::string ConcatDataset::fingerprint() const {
   std::string parts;
   for (const DatasetPtr& dataset : datasets_) parts += dataset->fingerprint() + ";";
   return hash_bytes(parts.data(), parts.size());
+}
+
+std::optional<TokenCounts> ConcatDataset::token_counts(std::int64_t index) const {
+  const Place place = find(index);
+  return datasets_[place.part]->token_counts(place.index);
 }
 
 std::optional<std::int64_t> ConcatDataset::sample_length(std::int64_t index) const {

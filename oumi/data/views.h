@@ -21,6 +21,7 @@ class SubsetDataset : public MapDataset {
   std::string name() const override { return dataset_->name(); }
   std::string fingerprint() const override;
   std::optional<std::int64_t> sample_length(std::int64_t index) const override;
+  std::optional<TokenCounts> token_counts(std::int64_t index) const override;
   std::vector<std::string> class_names() const override { return dataset_->class_names(); }
 
   const std::vector<std::int64_t>& indices() const noexcept { return indices_; }
@@ -46,6 +47,7 @@ class ConcatDataset : public MapDataset {
   std::string name() const override;
   std::string fingerprint() const override;
   std::optional<std::int64_t> sample_length(std::int64_t index) const override;
+  std::optional<TokenCounts> token_counts(std::int64_t index) const override;
   std::vector<std::string> class_names() const override;
 
  private:

@@ -1,0 +1,122 @@
+// Where encoded samples are kept between runs.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+
+#include "oumi/base/error.h"
+#include "oumi/base/files.h"
+#include "oumi/base/json.h"
+#include "oumi/base/strings.h"
+#include "oumi/data/text/token_file.h"
+
+namespace oumi {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Waits for whoever writes the same entry; the kernel drops the lock with the process.
+class EntryLock {
+ public:
+  explicit EntryLock(const fs::path& path) : descriptor_(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) {
+    if (descriptor_ < 0) throw_file_error(path, "cannot be created");
+    while (flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
+    }
+  }
+  ~EntryLock() { ::close(descriptor_); }
+  EntryLock(const EntryLock&) = delete;
+  EntryLock& operator=(const EntryLock&) = delete;
+
+ private:
+  int descriptor_;
+};
+
+struct Entry {
+  fs::path tokens, note, lock;
+};
+
+Entry entry_of(const fs::path& folder, const std::string& key) {
+  return {folder / (key + ".arrow"), folder / (key + ".json"), folder / (key + ".lock")};
+}
+
+// nullptr when the entry isn't there; when it is damaged, `why` says so.
+std::shared_ptr<const TokenFile> open_entry(const Entry& entry, std::string& why) {
+  if (!fs::exists(entry.note) || !fs::exists(entry.tokens)) return nullptr;
+  try {
+    const Json note = read_json_file(entry.note);
+    if (note.at("bytes").get<std::uint64_t>() != fs::file_size(entry.tokens)) why = "its size is not the one it was written with";
+    else if (note.at("xxh3_128").get<std::string>() != hash_file(entry.tokens)) why = "its hash is not the one it was written with";
+    else return std::make_shared<const TokenFile>(entry.tokens);
+  } catch (const std::exception& error) {
+    why = error.what();
+  }
+  return nullptr;
+}
+
+void write_entry(const Entry& entry, const CacheRequest& request) {
+  const fs::path temporary = entry.tokens.string() + cat(".tmp-", getpid());
+  try {
+    TokenFileWriter writer(temporary);
+    request.write(writer);
+    writer.close();
+    fsync_path(temporary);
+    const Json note = {{"what", request.what}, {"rows", writer.rows()}, {"bytes", fs::file_size(temporary)}, {"xxh3_128", hash_file(temporary)}};
+    fs::remove(entry.note);
+    fs::rename(temporary, entry.tokens);
+    write_file_atomically(entry.note, note.dump(2) + "\n");
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove(temporary, ignored);
+    throw;
+  }
+}
+
+std::shared_ptr<const TokenFile> write_temporary(const CacheRequest& request) {
+  const TemporaryDirectory directory;
+  const fs::path path = directory.path() / "tokens.arrow";
+  TokenFileWriter writer(path);
+  request.write(writer);
+  writer.close();
+  return std::make_shared<const TokenFile>(path);  // mapped: its name may go
+}
+
+}  // namespace
+
+fs::path cache_folder() {
+  if (const char* folder = std::getenv("OUMI_CACHE"); folder != nullptr && *folder != '\0') return folder;
+  if (const char* folder = std::getenv("XDG_CACHE_HOME"); folder != nullptr && *folder != '\0') return fs::path(folder) / "oumi";
+  const char* home = std::getenv("HOME");
+  return home == nullptr || *home == '\0' ? fs::temp_directory_path() / "oumi-cache" : fs::path(home) / ".cache" / "oumi";
+}
+
+std::shared_ptr<const TokenFile> cached_tokens(const CacheRequest& request) {
+  const auto notice = [&](const std::string& text) {
+    if (request.notice) request.notice(text);
+  };
+  const fs::path folder = cache_folder() / "tokens";
+  const Entry entry = entry_of(folder, request.key);
+  std::optional<EntryLock> lock;
+  try {
+    make_directories(folder);
+    lock.emplace(entry.lock);
+  } catch (const EnvironmentError& error) {
+    notice(cat("encoded samples are not kept: ", error.message(), "; set OUMI_CACHE to a folder that can be written"));
+    return write_temporary(request);
+  }
+  std::string damage;
+  if (auto tokens = open_entry(entry, damage)) {
+    notice(cat(request.what, ": encoded samples are read from ", entry.tokens.string()));
+    return tokens;
+  }
+  if (!damage.empty()) notice(cat(entry.tokens.string(), ": ", damage, "; it is written again"));
+  const auto start = std::chrono::steady_clock::now();
+  write_entry(entry, request);
+  auto tokens = std::make_shared<const TokenFile>(entry.tokens);
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  notice(cat(request.what, ": ", tokens->rows(), " samples encoded in ", static_cast<double>(static_cast<std::int64_t>(seconds * 10)) / 10, " s"));
+  return tokens;
+}
+
+}  // namespace oumi
