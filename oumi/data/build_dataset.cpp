@@ -148,8 +148,7 @@ DatasetPtr interleaved(std::vector<DatasetPtr> datasets, const std::vector<doubl
   std::vector<std::int64_t> sizes;
   for (const DatasetPtr& dataset : datasets) sizes.push_back(dataset->size());
   auto indices = interleave_indices(sizes, proportions, seed, strategy, section + ".datasets");
-  return streamed_if(params.stream,
-                     std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices)));
+  return std::make_shared<SubsetDataset>(std::make_shared<ConcatDataset>(std::move(datasets)), std::move(indices));
 }
 
 constexpr const char* kCompletions = "text_completions_only_with_padding";

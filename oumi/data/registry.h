@@ -22,6 +22,7 @@ struct DatasetRequest {
   std::uint64_t seed = 0;       // of everything random inside, shuffles and transforms
   bool stream = false;          // wants an iterable dataset; a map-style one is wrapped by the caller
   std::string key = "dataset";  // dotted config key of this dataset, for errors
+  TextContext text = {};        // tokenizer, longest length, ...: of datasets of text
 
   // dataset_path. Throws UserError when it was not given or is not there.
   const std::filesystem::path& require_path() const;
