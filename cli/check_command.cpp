@@ -8,12 +8,11 @@
 #include "cli/train_commands.h"
 #include "oumi/base/strings.h"
 #include "oumi/config/support.h"
-#include "oumi/data/build_dataset.h"
-#include "oumi/data/collators.h"
 #include "oumi/data/data_loader.h"
 #include "oumi/models/build_model.h"
 #include "oumi/models/state.h"
 #include "oumi/trainer/from_config.h"
+#include "oumi/trainer/run_data.h"
 #include "oumi/trainer/step_plan.h"
 
 namespace oumi::cli {
@@ -38,12 +37,13 @@ int check_command(const CommandLine& line) {
             << format_bytes(static_cast<std::uint64_t>(trainable * 4)) << ", optimizer (two moments) "
             << format_bytes(static_cast<std::uint64_t>(trainable * 8)) << "; activations depend on the batch\n";
 
-  const DatasetPtr dataset = build_dataset(config.data.train, {.seed = static_cast<std::uint64_t>(config.training.data_seed)});
+  const RunData data(config, {.notice = [](const std::string& line) { std::cout << line << '\n'; }});
+  const DatasetPtr dataset = data.dataset(DatasetSplitKind::kTrain);
+  data.report(dataset, DatasetSplitKind::kTrain, *model);
   Json kwargs = config.data.train.dataloader_kwargs;
   if (!kwargs.contains("batch_size")) kwargs["batch_size"] = args.per_device_train_batch_size;
   DataLoaderOptions options = DataLoaderOptions::from_kwargs(kwargs);
-  if (config.data.train.collator_name)
-    options.collate_fn = build_collator(*config.data.train.collator_name, config.data.train.collator_kwargs);
+  if (!options.collate_fn) options.collate_fn = data.collator(DatasetSplitKind::kTrain);
   DataLoader loader(dataset, options);
   const StepPlan plan = plan_steps(args, loader.batches_per_epoch());
   std::cout << "data: " << dataset->name();

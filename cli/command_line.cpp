@@ -62,6 +62,11 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
                    "predictions.parquet or predictions.jsonl (default: OUTPUT_DIR/predictions.jsonl)")
       ->type_name("FILE");
 
+  CLI::App* tokenize = app.add_subcommand("tokenize", "show the training samples as the model gets them: tokens, mask, labels");
+  add_config_options(*tokenize, line);
+  tokenize->add_option("--limit", line.limit, "samples to show")->type_name("N")->default_val(5);
+  tokenize->add_flag("--json", line.json, "one JSON object a line: input_ids, attention_mask, labels, text");
+
   CLI::App* config = app.add_subcommand("config", "look at a config");
   config->require_subcommand(1);
   add_config_options(*config->add_subcommand("show", "print the whole config as canonical YAML"), line);

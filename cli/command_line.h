@@ -1,6 +1,7 @@
 // What the user typed, parsed; handed from the small executable to the verbs in liboumi_cli.so.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <string>
 #include <vector>
@@ -18,6 +19,7 @@ struct CommandLine {
   std::string output;                  // -o
   bool overwrite = false;              // train --overwrite
   bool json = false;                   // --json
+  std::int64_t limit = 0;                 // tokenize --limit
 };
 
 // Parses argv. Prints help or the version and returns an exit code through `exit_code` (>= 0) when that is all there is to do.

@@ -28,6 +28,7 @@ int dispatch(const CommandLine& line) {
   if (line.verb == "train") return oumi::cli::train_command(line);
   if (line.verb == "evaluate") return oumi::cli::evaluate_command(line);
   if (line.verb == "predict") return oumi::cli::predict_command(line);
+  if (line.verb == "tokenize") return oumi::cli::tokenize_command(line);
   if (line.verb == "config") return oumi::cli::check_command(line);
   if (line.verb == "report") return oumi::cli::report_command(arguments);
   if (line.verb == "tokenizer") return oumi::cli::tokenizer_train_command(line.options);

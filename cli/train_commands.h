@@ -1,4 +1,4 @@
-// oumi-cpp train, evaluate, predict and config check.
+// oumi-cpp train, evaluate, predict, tokenize and config check.
 #pragma once
 
 #include "cli/command_line.h"
@@ -9,5 +9,6 @@ int train_command(const CommandLine& line);
 int evaluate_command(const CommandLine& line);
 int predict_command(const CommandLine& line);
 int check_command(const CommandLine& line);
+int tokenize_command(const CommandLine& line);
 
 }  // namespace oumi::cli

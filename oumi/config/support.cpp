@@ -67,19 +67,18 @@ constexpr Row kRows[] = {
     {"peft.q_lora", "true", kRefused, "quantised base weights are not built yet", [](const Config& c) { return c.peft.q_lora; }},
     {"model.adapter_model", "set", kRefused, "adapters are not built yet", [](const Config& c) { return c.model.adapter_model.has_value(); }},
     // --- data ---
-    {"data.train.collator_name", "text_*", kRefused, "text collators are not built yet",
-     [](const Config& c) { return any_split(c, [](const auto& s) { return s.collator_name && to_lower(*s.collator_name).starts_with("text_"); }); }},
     {"data.train.collator_name", "vision_*", kRefused, "vision-language models are not built",
      [](const Config& c) { return any_split(c, [](const auto& s) { return s.collator_name && to_lower(*s.collator_name).starts_with("vision_"); }); }},
-    {"data.train.pack", "true", kRefused, "packing of tokenized text is not built yet", [](const Config& c) { return any_split(c, [](const auto& s) { return s.pack; }); }},
+    {"data.train.pack", "true", kHonoured,
+     "samples share rows by best fit and don't see each other; training.trainer_kwargs.packing_strategy: bfd, bfd_split, wrapped or "
+     "concatenated (Oumi's)",
+     [](const Config&) { return false; }},
     {"data.train.use_torchdata", "set", kNative, "one loader serves map-style and streamed datasets",
      [](const Config& c) { return any_split(c, [](const auto& s) { return s.use_torchdata.has_value(); }); }},
     {"data.train.target_col", "set", kMapped, "deprecated, and has no effect", [](const Config& c) { return any_split(c, [](const auto& s) { return s.target_col.has_value(); }); }},
     {"data.train.datasets[].trust_remote_code", "true", kMapped, "no remote code is run; datasets are read natively",
      [](const Config& c) { return any_dataset(c, [](const auto& d) { return d.trust_remote_code; }); }},
     // --- model ---
-    {"model.tokenizer_name", "set", kRefused, "tokenizers are not built yet", [](const Config& c) { return c.model.tokenizer_name.has_value(); }},
-    {"model.chat_template", "set", kRefused, "chat templates are not built yet", [](const Config& c) { return c.model.chat_template.has_value(); }},
     {"model.processor_kwargs", "set", kRefused, "image and audio processors are not built", [](const Config& c) { return !c.model.processor_kwargs.empty(); }},
     {"model.text_only", "true", kRefused, "multi-modal checkpoints are not built", [](const Config& c) { return c.model.text_only; }},
     {"model.trust_remote_code", "true", kMapped, "no remote code is run; models are native", [](const Config& c) { return c.model.trust_remote_code; }},
@@ -138,6 +137,7 @@ void note_unused_arguments(const Config& config, std::vector<SupportNote>& notes
 void note_trainer_kwargs(const Config& config, std::vector<SupportNote>& notes) {
   const FieldList fields = fields_of(&config.training);
   for (const auto& [name, value] : config.training.trainer_kwargs.items()) {
+    if (name == "packing_strategy") continue;  // read where data.*.pack is
     std::string text = "arguments of TRL's trainers are not built yet";
     for (const Field& field : fields) {
       if (name == field.name) text = "set training." + name + " instead";

@@ -184,7 +184,7 @@ DatasetPtr packed(DatasetPtr dataset, const DatasetSplitParams& params, const Da
     throw UserError(cat(section_name(context.split), ".pack"), "pretraining datasets fill their rows themselves: expected them alone, got them beside others",
                     "set pack: false, or keep to one kind");
   }
-  PackOptions options{.strategy = context.packing, .seq_length = context.text.max_length.value_or(1024)};
+  PackOptions options{.strategy = context.packing, .seq_length = context.pack_length};
   if (context.text.tokenizer != nullptr) options.separator_id = context.text.tokenizer->eos_id().value_or(0);
   return std::make_shared<PackedDataset>(std::move(dataset), options);
 }

@@ -22,6 +22,7 @@ struct DatasetBuildContext {
   // Of datasets of text: their tokenizer, longest length and where notices go.
   TextContext text = {};
   PackingStrategy packing = PackingStrategy::kBestFit;  // of `pack: true`
+  std::int64_t pack_length = 1024;                      // tokens in a packed row
   std::int32_t label_ignore_index = -100;               // of padded labels
 };
 

@@ -52,6 +52,7 @@ void Trainer::save_checkpoint(Run& run) {
       const AveragedParameters averaged(*run.ema);
       model_->save_pretrained(directory);
     }
+    if (options_.save_beside_weights) options_.save_beside_weights(directory);
     if (!args_.save_only_model) {
       const OptimizerState optimizer = optimizer_state(*run.optimizer, run.parameter_names);
       writer.add_state("optimizer.safetensors", optimizer.tensors);

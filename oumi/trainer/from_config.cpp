@@ -13,8 +13,6 @@
 #include "oumi/base/strings.h"
 #include "oumi/base/version.h"
 #include "oumi/config/support.h"
-#include "oumi/data/build_dataset.h"
-#include "oumi/data/collators.h"
 #include "oumi/models/build_model.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
@@ -22,6 +20,7 @@
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/run_files.h"
 #include "oumi/trainer/prediction_writer.h"
+#include "oumi/trainer/run_data.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -42,19 +41,11 @@ void refuse_unsupported(const TrainingConfig& config) {
   }
 }
 
-CollateFn collator_of(const DatasetSplitParams& split) {
-  return split.collator_name ? build_collator(*split.collator_name, split.collator_kwargs) : CollateFn();
-}
-
-DatasetPtr build_split(const TrainingConfig& config, const DatasetSplitParams& split, DatasetSplitKind kind) {
-  return build_dataset(split, {.seed = static_cast<std::uint64_t>(config.training.data_seed), .split = kind});
-}
-
 // What a run writes into its folder; everything else is the user's and never deleted.
 bool is_run_file(const fs::path& path) {
   static const std::regex kNames(
       R"(model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors|config\.json|trainer_state\.json|tensorboard|logs|telemetry|profiler|)"
-      R"(report\.html|predictions\.(jsonl|parquet)|metrics_rank\d+\.jsonl|checkpoint-\d+(\.(tmp|old|gone)-.*)?)");
+      R"(report\.html|predictions\.(jsonl|parquet)|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja|vocab\.json|merges\.txt|metrics_rank\d+\.jsonl|checkpoint-\d+(\.(tmp|old|gone)-.*)?)");
   return std::regex_match(path.filename().string(), kNames);
 }
 
@@ -182,11 +173,17 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     // The model first: its initial weights depend on the seed alone, not on what the data draws.
     at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
     TrainerOptions trainer = trainer_options(config, build_model(config.model));
-    trainer.train_dataset = build_split(config, config.data.train, DatasetSplitKind::kTrain);
-    if (!config.data.validation.datasets.empty()) {
-      trainer.eval_dataset = build_split(config, config.data.validation, DatasetSplitKind::kValidation);
+    const RunData data(config, {.notice = log_info});
+    trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
+    data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);
+    if (data.has(DatasetSplitKind::kValidation)) {
+      const DatasetPtr validation = data.dataset(DatasetSplitKind::kValidation);
+      data.report(validation, DatasetSplitKind::kValidation, *trainer.model);
+      trainer.eval_dataset = validation;
     }
-    trainer.data_collator = collator_of(config.data.train);
+    const bool own_collator = config.data.train.dataloader_kwargs.contains("collate_fn") && !config.data.train.collator_name;
+    if (!own_collator) trainer.data_collator = data.collator(DatasetSplitKind::kTrain);
+    trainer.save_beside_weights = [&data](const fs::path& folder) { data.save_tokenizer(folder); };
     trainer.dataloader_kwargs = config.data.train.dataloader_kwargs;
     // Which code ran beside the config's own: comments, so that the file stays a config.
     std::string plugins;
@@ -232,8 +229,9 @@ MetricValues evaluate_from_config(const TrainingConfig& config) {
   }
   TrainerOptions options = trainer_options(config, load_trained_model(config));
   options.args.load_best_model_at_end = false;  // about training; its rules do not matter here
-  options.data_collator = collator_of(config.data.validation);
-  options.eval_dataset = build_split(config, config.data.validation, DatasetSplitKind::kValidation);
+  const RunData data(config, {.notice = log_info});
+  options.data_collator = data.collator(DatasetSplitKind::kValidation);
+  options.eval_dataset = data.dataset(DatasetSplitKind::kValidation);
   return Trainer(std::move(options)).evaluate();
 }
 
@@ -245,13 +243,14 @@ MetricValues predict_from_config(const TrainingConfig& config, const fs::path& o
                     "add data.test to the config");
   TrainerOptions options = trainer_options(config, load_trained_model(config));
   options.args.load_best_model_at_end = false;
-  options.data_collator = collator_of(split);
+  const RunData data(config, {.notice = log_info});
+  const DatasetSplitKind kind = has_test ? DatasetSplitKind::kTest : DatasetSplitKind::kValidation;
+  options.data_collator = data.collator(kind);
   options.eval_dataloader_kwargs = split.dataloader_kwargs;
   Trainer trainer(std::move(options));
   PredictionWriter writer(output);
   MetricValues metrics =
-      trainer.predict(build_split(config, split, has_test ? DatasetSplitKind::kTest : DatasetSplitKind::kValidation),
-                      [&](const PredictionBatch& batch) { writer.write(batch); });
+      trainer.predict(data.dataset(kind), [&](const PredictionBatch& batch) { writer.write(batch); });
   writer.close();
   return metrics;
 }

@@ -53,7 +53,9 @@ torch::optim::Optimizer* Trainer::optimizer() noexcept { return run_ ? run_->opt
 void Trainer::add_callback(CallbackPtr callback) { callbacks_.push_back(std::move(callback)); }
 
 void Trainer::save_model(const fs::path& directory) {
-  model_->save_pretrained(directory.empty() ? fs::path(args_.output_dir) : directory);
+  const fs::path folder = directory.empty() ? fs::path(args_.output_dir) : directory;
+  model_->save_pretrained(folder);
+  if (options_.save_beside_weights) options_.save_beside_weights(folder);
 }
 
 namespace {

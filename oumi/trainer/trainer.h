@@ -65,6 +65,8 @@ struct TrainerOptions {
   Json dataloader_kwargs = Json::object();  // any DataLoader option for training; wins over args.dataloader_*
   Json eval_dataloader_kwargs = Json::object();
   std::string config_yaml = {};  // written into checkpoints and TensorBoard's text
+  // Called with each folder that weights were written into: what belongs beside them, such as a tokenizer.
+  std::function<void(const std::filesystem::path&)> save_beside_weights = {};
 };
 
 struct TrainOutput {
