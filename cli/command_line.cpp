@@ -64,7 +64,7 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
 
   CLI::App* tokenize = app.add_subcommand("tokenize", "show the training samples as the model gets them: tokens, mask, labels");
   add_config_options(*tokenize, line);
-  tokenize->add_option("--limit", line.limit, "samples to show")->type_name("N")->default_val(5);
+  tokenize->add_option("--limit", line.limit, "samples to show (default: all)")->type_name("N")->check(CLI::NonNegativeNumber);
   tokenize->add_flag("--json", line.json, "one JSON object a line: input_ids, attention_mask, labels, text");
 
   CLI::App* config = app.add_subcommand("config", "look at a config");

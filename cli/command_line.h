@@ -19,7 +19,7 @@ struct CommandLine {
   std::string output;                  // -o
   bool overwrite = false;              // train --overwrite
   bool json = false;                   // --json
-  std::int64_t limit = 0;                 // tokenize --limit
+  std::int64_t limit = -1;                // tokenize --limit; below zero: all
 };
 
 // Parses argv. Prints help or the version and returns an exit code through `exit_code` (>= 0) when that is all there is to do.

@@ -22,6 +22,7 @@ constexpr Verb kVerbs[] = {
     {"train", "train a model by a config", "--config --plugin --overwrite --help", "", true},
     {"evaluate", "measure a model on data.validation", "--config --plugin --json --help", "", true},
     {"predict", "write a model's predictions", "--config --plugin --output --help", "", true},
+    {"tokenize", "show the training samples as the model gets them", "--config --plugin --limit --json --help", "", true},
     {"config", "show or check a config", "--config --plugin --help", "show check", true},
     {"checkpoint", "verify or convert checkpoints", "--help", "verify convert", false},
     {"tokenizer", "make a tokenizer", "--files --vocab-size --out --kind --chat-template --special --bos --eos --unk --pad --min-frequency --model-max-length --add-bos --add-eos --lowercase --help",

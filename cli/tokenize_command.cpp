@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <iostream>
+#include <limits>
 
 #include "cli/train_commands.h"
 #include "oumi/base/error.h"
@@ -94,13 +95,13 @@ void print(const Sample& sample, std::int64_t index, const Tokenizer* tokenizer)
 }  // namespace
 
 int tokenize_command(const CommandLine& line) {
-  if (line.limit < 0) throw UserError("--limit", cat("expected at least 0, got ", line.limit));
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
   // Nothing but samples on stdout: their readers parse it.
   const RunData data(config, {.notice = [](const std::string& notice) { std::cerr << notice << '\n'; }, .allow_preferences = true});
   const DatasetPtr dataset = data.dataset(DatasetSplitKind::kTrain);
   const bool map_style = dataset->is_map_style();
-  const std::int64_t count = map_style ? std::min(line.limit, dataset->size()) : line.limit;
+  const std::int64_t limit = line.limit < 0 ? std::numeric_limits<std::int64_t>::max() : line.limit;
+  const std::int64_t count = map_style ? std::min(limit, dataset->size()) : limit;
   if (!map_style) dataset->set_epoch(0);
   for (std::int64_t i = 0; i < count; ++i) {
     const std::optional<Sample> sample = map_style ? dataset->get(i) : dataset->next();

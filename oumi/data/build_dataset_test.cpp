@@ -153,11 +153,10 @@ TEST(BuildDataset, SaysWhatIsWrong) {
   EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("did you mean 'fashion_mnist'?"));
   split.datasets[0].dataset_name = "csv";
   EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("[data.train.datasets[0].dataset_path] is required"));
-  for (const char* name : {"yahma/alpaca-cleaned", "TEXT_SFT"}) {
-    split.datasets[0].dataset_name = name;
-    EXPECT_THAT(error_of([&] { build_dataset(split); }),
-                HasSubstr("text datasets need the tokenizer and chat templates, which are not built yet"));
-  }
+  split.datasets[0].dataset_name = "yahma/alpaca-cleaned";
+  EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("[data.train.datasets[0].dataset_path] is required"));
+  split.datasets[0].dataset_name = "someone/unheard-of";
+  EXPECT_THAT(error_of([&] { build_dataset(split); }), HasSubstr("set dataset_path to a local copy"));
   EXPECT_THAT(error_of([] { register_dataset("FASHION_mnist", nullptr); }), HasSubstr("already registered"));
 }
 

@@ -6,7 +6,9 @@
 #include "oumi/base/strings.h"
 #include "oumi/data/text/text_datasets.h"
 #include "oumi/data/text/token_report.h"
+#include "oumi/hub/hub.h"
 #include "oumi/models/language_model.h"
+#include "oumi/models/registry.h"
 #include "oumi/text/build_tokenizer.h"
 
 namespace oumi {
@@ -65,14 +67,16 @@ void RunData::load_tokenizer() {
   if (model.tokenizer_name) folder = *model.tokenizer_name;
   else if (holds_tokenizer(model.model_name)) folder = model.model_name;
   else if (needed && !fs::is_directory(model.model_name, ignored) && holds_tokenizer(config_.training.output_dir)) folder = config_.training.output_dir;
+  if (folder.empty() && needed && !fs::exists(model.model_name) && model_registry().find(model.model_name) == nullptr && is_hub_name(model.model_name)) {
+    folder = resolve_model(model.model_name, model.model_revision.value_or(""), {.files = HubFiles::kTokenizer});
+  }
   if (folder.empty()) {
     if (!needed) return;
     throw UserError("model.tokenizer_name", "the data needs a tokenizer: expected tokenizer.json in the folder model.model_name ('" + model.model_name + "'), got none",
                     "set model.tokenizer_name to a folder with tokenizer.json, or use dataset_name: pretokenized");
   }
-  if (model.tokenizer_name && !fs::exists(folder)) {
-    throw UserError("model.tokenizer_name", "expected a local folder with tokenizer.json, got '" + folder.string() + "', which is not there");
-  }
+  // A name on the Hub: the cache, or a download.
+  if (model.tokenizer_name && !fs::exists(folder)) folder = resolve_model(*model.tokenizer_name, "", {.files = HubFiles::kTokenizer, .key = "model.tokenizer_name"});
   BuiltTokenizer built = build_tokenizer(folder, model);
   for (const std::string& notice : built.notices) {
     if (options_.notice) options_.notice(notice);

@@ -1,0 +1,89 @@
+#include "oumi/data/text/testing.h"
+#include "oumi/data/text/token_file.h"
+
+namespace oumi {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+class TokenCache : public testing::TextDataTest {
+ protected:
+  DatasetPtr open() {
+    notices.clear();
+    return make("text_sft", folder.path() / "a.jsonl");
+  }
+  fs::path entry() {
+    for (const auto& one : fs::directory_iterator(folder.path() / "cache" / "tokens")) {
+      if (one.path().extension() == ".arrow") return one.path();
+    }
+    return {};
+  }
+  void SetUp() override { file("a.jsonl", R"({"messages": [{"role": "user", "content": "Hello"}]})"); }
+};
+
+TEST_F(TokenCache, SecondRunReads) {
+  const TokenIds first = ids(*open(), 0);
+  EXPECT_THAT(notices, HasSubstr("1 samples encoded"));
+  EXPECT_EQ(ids(*open(), 0), first);
+  EXPECT_THAT(notices, HasSubstr("encoded samples are read from"));
+}
+
+TEST_F(TokenCache, ChangesMakeANewEntry) {
+  open();
+  file("a.jsonl", R"({"messages": [{"role": "user", "content": "Hello again"}]})");
+  const DatasetPtr changed = open();
+  EXPECT_THAT(notices, HasSubstr("1 samples encoded"));
+  context.max_length = 3;
+  EXPECT_EQ(open()->sample_length(0), 3);
+  EXPECT_THAT(notices, HasSubstr("1 samples encoded"));
+  context = testing::text_context("plain_spans");
+  const DatasetPtr other = open();
+  EXPECT_THAT(notices, HasSubstr("1 samples encoded"));
+  EXPECT_NE(other->fingerprint(), changed->fingerprint());
+}
+
+TEST_F(TokenCache, DamagedEntriesAreWrittenAgain) {
+  const TokenIds first = ids(*open(), 0);
+  std::string bytes = testing::read(entry());
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  testing::write(entry(), bytes);
+  EXPECT_EQ(ids(*open(), 0), first);
+  EXPECT_THAT(notices, HasSubstr("its hash is not the one it was written with; it is written again"));
+  fs::resize_file(entry(), 100);
+  EXPECT_EQ(ids(*open(), 0), first);
+  EXPECT_THAT(notices, HasSubstr("its size"));
+}
+
+TEST_F(TokenCache, WorksWithoutAFolder) {
+  setenv("OUMI_CACHE", "/dev/null/nowhere", 1);
+  const DatasetPtr dataset = open();
+  EXPECT_EQ(dataset->size(), 1);
+  EXPECT_THAT(notices, HasSubstr("encoded samples are not kept"));
+}
+
+TEST_F(TokenCache, RowsAcrossBatches) {
+  const fs::path path = folder.path() / "rows.arrow";
+  TokenFileWriter writer(path);
+  for (std::int32_t i = 0; i < 2500; ++i) {
+    EncodedRow row{.ids = TokenIds(static_cast<std::size_t>(i % 5), i), .labels = std::nullopt, .dropped = i % 3};
+    if (i % 2 == 1) row.labels = TokenIds(row.ids.size(), kIgnoredLabel);
+    writer.add(std::move(row));
+  }
+  writer.close();
+  const TokenFile file(path);
+  ASSERT_EQ(file.rows(), 2500);
+  for (const std::int64_t i : {0, 1, 1023, 1024, 2047, 2048, 2499}) {
+    const TokenSpan ids = file.ids(i), labels = file.labels(i);
+    EXPECT_EQ(TokenIds(ids.begin(), ids.end()), TokenIds(static_cast<std::size_t>(i % 5), static_cast<std::int32_t>(i)));
+    const TokenCounts counts = file.counts(i);
+    EXPECT_EQ(counts.tokens, i % 5);
+    EXPECT_EQ(counts.supervised, i % 2 == 1 ? 0 : i % 5);
+    EXPECT_EQ(counts.dropped, i % 3);
+    EXPECT_EQ(labels.size(), ids.size());
+  }
+  EXPECT_THAT(testing::error_of([&] { TokenFile(this->file("bad.arrow", "not an arrow file")); }), HasSubstr("bad.arrow"));
+}
+
+}  // namespace
+}  // namespace oumi
