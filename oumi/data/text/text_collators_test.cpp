@@ -53,7 +53,7 @@ TEST(TextCollators, CompletionsMaskBeforePadding) {
 class Packed : public testing::TextDataTest {};
 
 TEST_F(Packed, KeepsSamplesApart) {
-  const auto path = file("a.jsonl", "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 2, 3]}\n{\"input_ids\": [4, 5]}\n{\"input_ids\": [6, 7, 8, 9]}\n");
+  const auto path = file("a.jsonl", "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 2, 3]}\n{\"input_ids\": [4, 5], \"labels\": [4, 5]}\n{\"input_ids\": [6, 7, 8, 9], \"labels\": [6, 7, 8, 9]}\n");
   const DatasetPtr samples = make("pretokenized", path);
   const auto packed = std::make_shared<PackedDataset>(samples, PackOptions{.strategy = PackingStrategy::kBestFit, .seq_length = 5});
   ASSERT_EQ(packed->size(), 2);
@@ -131,7 +131,8 @@ TEST_F(Markers, SectionsBecomeLabelledPackedBatches) {
   ASSERT_EQ(dataset->size(), 1);
   const Batch batch = collator_for(split, build)({dataset->get(0)});
   TokenIds learned;
-  for (const std::int64_t label : rows(batch.at("labels"))[0]) {
+  const Matrix labels = rows(batch.at("labels"));
+  for (const std::int64_t label : labels[0]) {
     if (label != kIgnoredLabel) learned.push_back(static_cast<std::int32_t>(label));
   }
   EXPECT_EQ(context.tokenizer->decode(learned), "\nb<|im_end|>\n\nd<|im_end|>\n");

@@ -1,0 +1,88 @@
+#!/usr/bin/env bash
+# oumi-cpp tokenize over the real binary: formats, masks, packing, the cache, and what bad data says.
+source "$(dirname "$0")/../lib.sh"
+
+export OUMI_CACHE="$WORK/cache"
+tokenizer="$OUMI_SOURCE_DIR/tests/golden/textdata"
+cat >chats.jsonl <<'JSONL'
+{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "naïve 😀"}]}
+{"messages": [{"role": "user", "content": "日本語?"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]}
+{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "d"}, {"role": "assistant", "content": "e"}]}
+JSONL
+cat >run.yaml <<YAML
+model: {model_name: MlpEncoder, load_pretrained_weights: false, tokenizer_name: $tokenizer, model_max_length: 64}
+data:
+  train:
+    datasets: [{dataset_name: text_sft_jsonl, dataset_path: chats.jsonl}]
+training: {output_dir: out}
+YAML
+
+# check PYTHON: statements over `rows`, the objects of the last command's stdout; a failing assert fails the test.
+check() {
+  pass
+  cp .stdout rows.jsonl
+  python3 - "$1" <<'PY' >.python 2>&1 || { cat .python >&2; fail "assertion: $1"; }
+import json, sys
+rows = [json.loads(line) for line in open("rows.jsonl")]
+learned = lambda row: [i for i, label in zip(row["input_ids"], row["labels"]) if label != -100]
+exec(sys.argv[1])
+PY
+}
+
+CASE=whole
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json
+check 'assert len(rows) == 3 and all(set(r) == {"input_ids", "attention_mask", "labels", "text"} for r in rows)'
+check 'assert rows[0]["text"] == "<|im_start|>user\nHello<|im_end|>\n<|im_start|>assistant\nnaïve 😀<|im_end|>\n"'
+check 'assert all(r["labels"] == r["input_ids"] and r["attention_mask"] == [1] * len(r["input_ids"]) for r in rows)'
+expect_stderr "3 samples encoded"
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json --limit 1
+check 'assert len(rows) == 1'
+expect_stderr "encoded samples are read from"
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --limit 2
+expect_stdout "sample 1: "
+
+CASE=completions
+completions=(--data.train.collator_name text_completions_only_with_padding)
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json "${completions[@]}" --data.train.train_target ALL_ASSISTANT_TURNS
+check 'all_turns = rows; assert [sum(l != -100 for l in r["labels"]) > 0 for r in rows] == [True] * 3; assert len(learned(rows[1])) < len(rows[1]["input_ids"]) / 2'
+cp rows.jsonl all.jsonl
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json "${completions[@]}" --data.train.train_target FINAL_ASSISTANT_TURN
+check 'assert len(learned(rows[1])) < len(learned(json.loads(open("all.jsonl").readlines()[1])))'
+expect_error 2 "train_target" "$OUMI_CPP" tokenize -c run.yaml "${completions[@]}"
+
+CASE=packing
+pack=(--data.train.pack true --model.model_max_length 96)
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json "${pack[@]}"
+check 'assert all(r["position_ids"].count(0) == len(set(r["segment_ids"])) for r in rows); assert sum(r["position_ids"].count(0) for r in rows) == 3'
+check 'assert all(l == -100 for r in rows for l, p in zip(r["labels"], r["position_ids"]) if p == 0)'
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json "${pack[@]}" --training.trainer_kwargs '{packing_strategy: concatenated}'
+check 'assert all(len(r["input_ids"]) == 96 and r["labels"] == r["input_ids"] and "segment_ids" not in r for r in rows)'
+expect_error 2 "packing_strategy" "$OUMI_CPP" tokenize -c run.yaml "${pack[@]}" --training.trainer_kwargs '{packing_strategy: bdf}'
+
+CASE=documents
+printf 'one two\n\nthree\n' >a.txt
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json --data.train.datasets '[{dataset_name: text, dataset_path: a.txt, dataset_kwargs: {seq_length: 4}}]'
+check 'assert all(len(r["input_ids"]) == 4 for r in rows)'
+cp rows.jsonl map.jsonl
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json --data.train.stream true --data.train.datasets '[{dataset_name: text, dataset_path: a.txt, dataset_kwargs: {seq_length: 4}}]'
+check 'assert open("map.jsonl").read() == open("rows.jsonl").read()'
+
+CASE="bad data"
+bad() {
+  local text=$1
+  shift
+  expect_error 2 "$text" "$OUMI_CPP" tokenize -c run.yaml --data.train.datasets "[{$*}]"
+}
+{ head -n 2 chats.jsonl; echo '{"messages": [{"role": "user"'; } >cut.jsonl
+bad "cut.jsonl, line 3]" dataset_name: text_sft, dataset_path: cut.jsonl
+printf '{"messages": [{"role": "user", "content": "\xff"}]}\n' >bytes.jsonl
+bad "bytes.jsonl, line 1]" dataset_name: text_sft, dataset_path: bytes.jsonl
+: >empty.jsonl
+bad "empty.jsonl]" dataset_name: text_sft, dataset_path: empty.jsonl
+python3 -c 'print("{\"messages\": [{\"role\": \"robot\", \"content\": \"" + "x" * 5000000 + "\"}]}")' >huge.jsonl
+bad "huge.jsonl, line 1]" dataset_name: text_sft, dataset_path: huge.jsonl
+bad "dataset_path" dataset_name: yahma/alpaca-cleaned
+bad "expected a column 'instruction'" dataset_name: yahma/alpaca-cleaned, dataset_path: chats.jsonl
+expect_no_leftovers cache
+
+report_and_exit
