@@ -7,7 +7,6 @@
 #include "oumi/data/text/text_datasets.h"
 #include "oumi/data/text/token_report.h"
 #include "oumi/hub/hub.h"
-#include "oumi/models/language_model.h"
 #include "oumi/models/registry.h"
 #include "oumi/text/build_tokenizer.h"
 
@@ -35,6 +34,17 @@ bool any_text_collator(const DataParams& data) {
     if (split->collator_name && to_lower(*split->collator_name).starts_with("text_")) return true;
   }
   return false;
+}
+
+// Rows of the embedding of tokens, by the names that language models give it; nothing for other models.
+std::optional<std::int64_t> vocabulary_of(const Model& model) {
+  constexpr std::string_view kEmbeddings[] = {"embed_tokens.weight", "wte.weight"};
+  for (const auto& parameter : model.named_parameters()) {
+    for (const std::string_view name : kEmbeddings) {
+      if (parameter.key().ends_with(name) && parameter.value().dim() == 2) return parameter.value().size(0);
+    }
+  }
+  return std::nullopt;
 }
 
 PackingStrategy packing_of(const TrainingConfig& config) {
@@ -114,9 +124,7 @@ CollateFn RunData::collator(DatasetSplitKind kind) const { return collator_for(s
 
 void RunData::report(const DatasetPtr& dataset, DatasetSplitKind kind, const Model& model) const {
   if (!dataset->is_map_style() || !is_text(section(kind))) return;
-  std::optional<std::int64_t> vocab_size;
-  if (const auto* language = dynamic_cast<const LanguageModel*>(&model)) vocab_size = language->dimensions().vocab_size;
-  for (const std::string& line : report_tokens(dataset, section_name(kind), vocab_size).lines(section_name(kind))) {
+  for (const std::string& line : report_tokens(dataset, section_name(kind), vocabulary_of(model)).lines(section_name(kind))) {
     if (options_.notice) options_.notice(line);
   }
 }
