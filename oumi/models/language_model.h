@@ -37,6 +37,8 @@ struct LanguageModelDimensions {
 // eval mode. In training with labels no logits exist: they are reduced to the loss block by block (kernels/linear_cross_entropy.h).
 class LanguageModel : public Model {
  public:
+  static constexpr std::uint64_t kMaxShardSize = 5'000'000'000;  // bytes, Transformers 4's
+
   Outputs forward(const Batch& batch) override;
   bool accepts_num_items_in_batch() const override { return true; }
 
@@ -69,9 +71,12 @@ class LanguageModel : public Model {
   // The weights by their names in Hugging Face's files and in their shapes there (GPT-2's matrices are transposed). Tensors are
   // the model's own where the layouts agree. A tied head is left out.
   virtual StateDict hf_state_dict() const;
-  // The reverse: names and shapes of files, Transformers 4's and 5's, to the model's own.
-  virtual StateDict from_hf_state_dict(StateDict weights) const;
-  void load_weights_from(const std::filesystem::path& directory_or_file);
+  // The reverse: names and shapes of files, Transformers 4's and 5's, to the model's own. `origin` names the source in errors.
+  virtual StateDict from_hf_state_dict(const StateDict& weights, const std::string& origin) const;
+  void load_weights_from(const std::filesystem::path& directory) override;
+
+  // HF's initial values: normal(0, initializer_range), zero biases and padding rows, norms as their formula wants them.
+  virtual void initialize_weights() = 0;
 
   // model.safetensors (or shards of at most `max_shard_size` bytes and an index), config.json, generation_config.json when there
   // was one: what Transformers 4 and 5 load with no missing or unexpected key. Throws EnvironmentError.
@@ -81,6 +86,10 @@ class LanguageModel : public Model {
  protected:
   // The soft cap on logits, 0 for none: part of the fused loss.
   virtual double final_logit_soft_cap() const { return 0; }
+  // The name before the decoder's own parameters, "model" or "transformer": files of the bare decoder lack it.
+  virtual const char* base_prefix() const { return "model"; }
+  // config() as it is written: what older readers need is added.
+  virtual Json config_to_save() const;
 
  private:
   Tensor loss(const Tensor& hidden, const Batch& batch);

@@ -42,6 +42,10 @@ class Model : public Module {
   // BaseModel reads and writes. Throws EnvironmentError.
   virtual void save_pretrained(const std::filesystem::path& directory) const;
 
+  // Copies the weights of a folder that save_pretrained wrote (or one like it) into this model. Missing and unexpected tensors
+  // are errors. Throws UserError.
+  virtual void load_weights_from(const std::filesystem::path& directory);
+
  private:
   std::string model_type_;
   Kwargs init_kwargs_;

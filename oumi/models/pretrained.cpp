@@ -16,6 +16,10 @@ void Model::save_pretrained(const fs::path& directory) const {
   write_file_atomically(directory / "config.json", config.dump(2) + "\n");
 }
 
+void Model::load_weights_from(const fs::path& directory) {
+  load_state_dict(*this, load_weights(directory), /*strict=*/true, directory.string());
+}
+
 PretrainedConfig read_pretrained_config(const fs::path& directory, const std::string& config_filename) {
   PretrainedConfig result;
   const fs::path path = directory / config_filename;
@@ -41,6 +45,7 @@ StateDict load_weights(const fs::path& directory, const std::string& weights_fil
   if (fs::is_regular_file(directory)) return load(directory);
   if (fs::exists(directory / weights_filename)) return load(directory / weights_filename);
   if (fs::exists(directory / (weights_filename + ".index.json"))) return load_sharded_safetensors(directory);
+  if (fs::exists(directory / "pytorch_model.bin.index.json")) return load_sharded_torch_state_dict(directory);
   for (const char* name : {"pytorch_model.bin", "model.pt", "model.pth"}) {
     if (fs::exists(directory / name)) return load(directory / name);
   }

@@ -6,8 +6,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/zeros.h>
 #include <torch/nn/init.h>
 #include <torch/types.h>
 
@@ -15,6 +13,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
 namespace {
@@ -37,12 +36,17 @@ void kaiming_uniform(Tensor& weight, Tensor& bias) {
 
 LinearImpl::LinearImpl(std::int64_t in_features, std::int64_t out_features, bool with_bias)
     : in_features_(in_features), out_features_(out_features) {
-  weight = register_parameter("weight", torch::empty({out_features, in_features}));
-  bias = with_bias ? register_parameter("bias", torch::empty({out_features})) : Tensor();
-  reset_parameters();
+  weight = register_parameter("weight", empty_parameter({out_features, in_features}));
+  bias = with_bias ? register_parameter("bias", empty_parameter({out_features})) : Tensor();
+  if (ParameterScope::current().initialize) reset_parameters();
 }
 
 void LinearImpl::reset_parameters() { kaiming_uniform(weight, bias); }
+
+void LinearImpl::share_weight(const Tensor& shared) {
+  if (parameters_.contains("weight")) parameters_.erase("weight");
+  weight = shared;
+}
 
 Tensor LinearImpl::forward(const Tensor& input) {
   if (input.dim() == 0 || input.size(-1) != in_features_) throw_shape(cat("[*, ", in_features_, "]"), input);
@@ -67,8 +71,8 @@ Tensor Conv2dImpl::forward(const Tensor& input) {
 }
 
 EmbeddingImpl::EmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding_dim) : num_embeddings_(num_embeddings) {
-  weight = register_parameter("weight", torch::empty({num_embeddings, embedding_dim}));
-  torch::nn::init::normal_(weight);
+  weight = register_parameter("weight", empty_parameter({num_embeddings, embedding_dim}));
+  if (ParameterScope::current().initialize) torch::nn::init::normal_(weight);
 }
 
 Tensor EmbeddingImpl::forward(const Tensor& ids) {
@@ -84,12 +88,12 @@ Tensor EmbeddingImpl::forward(const Tensor& ids) {
                       "the tokenizer or data does not belong to a model of this vocabulary size");
     }
   }
-  return at::embedding(weight, ids);
+  return at::embedding(weight, ids, padding_idx);
 }
 
 LayerNormImpl::LayerNormImpl(std::int64_t normalized_size, double eps) : normalized_size_(normalized_size), eps_(eps) {
-  weight = register_parameter("weight", torch::ones({normalized_size}));
-  bias = register_parameter("bias", torch::zeros({normalized_size}));
+  weight = register_parameter("weight", empty_parameter({normalized_size}).fill_(1));
+  bias = register_parameter("bias", empty_parameter({normalized_size}).zero_());
 }
 
 Tensor LayerNormImpl::forward(const Tensor& input) {

@@ -25,6 +25,8 @@ class LinearImpl : public Module {
   Tensor forward(const Tensor& input);
   // W ~ U(+-1/sqrt(in_features)) through Kaiming's formula with a = sqrt(5), then b ~ U(+-1/sqrt(in_features)), as PyTorch.
   void reset_parameters();
+  // Uses another layer's tensor [out_features, in_features] as weight, which is then no parameter of this layer (tied heads).
+  void share_weight(const Tensor& shared);
 
   Tensor weight;  // [out_features, in_features]
   Tensor bias;    // [out_features], undefined without bias
@@ -62,7 +64,8 @@ class EmbeddingImpl : public Module {
   // Integer ids [*] -> [*, embedding_dim]. Throws UserError naming the id when one is outside [0, num_embeddings).
   Tensor forward(const Tensor& ids);
 
-  Tensor weight;  // [num_embeddings, embedding_dim], ~ N(0, 1)
+  Tensor weight;                  // [num_embeddings, embedding_dim], ~ N(0, 1)
+  std::int64_t padding_idx = -1;  // the row that gets no gradient; -1 for none
 
  private:
   std::int64_t num_embeddings_;

@@ -1,0 +1,90 @@
+#include "oumi/models/language_model.h"
+
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/full_like.h>
+#include <torch/types.h>
+
+#include "oumi/base/strings.h"
+#include "oumi/kernels/linear_cross_entropy.h"
+
+namespace oumi {
+namespace {
+
+constexpr std::int64_t kIgnored = -100;
+
+// labels[t + 1] at position t, nothing at the last one and where the next token begins another sample.
+Tensor shifted_labels(const Batch& batch, const Tensor& labels) {
+  Tensor shifted = at::full_like(labels, kIgnored, labels.options().dtype(at::kLong));
+  const std::int64_t length = labels.size(1);
+  if (length < 2) return shifted;
+  Tensor targets = labels.narrow(1, 1, length - 1);
+  if (const Tensor* segments = batch.find("segment_ids")) {
+    targets = targets.masked_fill(segments->narrow(1, 1, length - 1) != segments->narrow(1, 0, length - 1), kIgnored);
+  }
+  shifted.narrow(1, 0, length - 1).copy_(targets);
+  return shifted;
+}
+
+Tensor optional(const Batch& batch, const char* name) {
+  const Tensor* found = batch.find(name);
+  return found == nullptr ? Tensor() : *found;
+}
+
+}  // namespace
+
+Tensor LanguageModel::run(const DecoderInputs& inputs) {
+  return call_path::call(*this, [this](const DecoderInputs& arguments) { return hidden_states(arguments); }, inputs);
+}
+
+Outputs LanguageModel::forward(const Batch& batch) {
+  DecoderInputs inputs{.input_ids = optional(batch, "input_ids"),
+                       .inputs_embeds = optional(batch, "inputs_embeds"),
+                       .attention_mask = optional(batch, "attention_mask"),
+                       .position_ids = optional(batch, "position_ids"),
+                       .segment_ids = optional(batch, "segment_ids")};
+  const Tensor& tokens = inputs.inputs_embeds.defined() ? inputs.inputs_embeds : inputs.input_ids;
+  if (!tokens.defined() || tokens.dim() < 2) {
+    throw UserError(call_path::current_path(),
+                    tokens.defined() ? cat("input_ids: expected [batch, tokens], got ", tokens.sizes())
+                                     : "the batch lacks its input: expected 'input_ids', got [" + join(batch.names(), ", ") + "]",
+                    "language models take tokenised text");
+  }
+  const Tensor hidden = hidden_states(inputs);
+  const Tensor* labels = batch.find("labels");
+  Outputs outputs;
+  if (labels != nullptr) outputs.set("loss", loss(hidden, batch));
+  if (labels == nullptr || (!is_training() && !loss_only_)) outputs.set("logits", logits(hidden));
+  return outputs;
+}
+
+Tensor LanguageModel::loss(const Tensor& hidden, const Batch& batch) {
+  const Tensor& labels = batch.at("labels");
+  if (labels.dim() != 2 || labels.size(0) != hidden.size(0) || labels.size(1) != hidden.size(1)) {
+    throw UserError(call_path::current_path(), cat("labels: expected [", hidden.size(0), ", ", hidden.size(1), "], got ", labels.sizes()));
+  }
+  const Tensor targets = shifted_labels(batch, labels).flatten();
+  const Tensor rows = hidden.flatten(0, 1);
+  const nn::Linear head = output_head();
+  Tensor sum;
+  if (head->adapter) {
+    // An adapter's product is no plain weight, so these logits are whole.
+    const Tensor logits_NV = logits(rows).to(at::kFloat);
+    sum = at::cross_entropy_loss(logits_NV, targets, {}, at::Reduction::Sum, kIgnored, label_smoothing_);
+  } else {
+    sum = kernels::linear_cross_entropy(rows, head->weight, head->bias.defined() ? std::optional<Tensor>(head->bias) : std::nullopt, targets,
+                                        {.ignore_index = kIgnored,
+                                         .label_smoothing = label_smoothing_,
+                                         .soft_cap = final_logit_soft_cap(),
+                                         .reduction = kernels::LossReduction::kSum});
+  }
+  if (const Tensor* items = batch.find("num_items_in_batch")) return sum / items->to(sum.device(), sum.scalar_type());
+  // No label that counts: 0 with a graph, where a mean would be NaN.
+  return sum / targets.ne(kIgnored).sum().clamp_min(1).to(sum.scalar_type());
+}
+
+void LanguageModel::set_config(Json config, Json generation_config) {
+  config_ = std::move(config);
+  generation_config_ = std::move(generation_config);
+}
+
+}  // namespace oumi

@@ -1,0 +1,27 @@
+// Root-mean-square normalisation as a layer.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+
+#include "oumi/kernels/norm.h"
+#include "oumi/tensors/module.h"
+
+namespace oumi::nn {
+
+using kernels::RmsNormOptions;
+
+class RmsNormImpl : public Module {
+ public:
+  RmsNormImpl(std::int64_t size, RmsNormOptions options);
+  // [*, size] -> the same shape.
+  Tensor forward(const Tensor& input);
+
+  Tensor weight;  // [size]: ones, or zeros where the scale is 1 + weight
+
+ private:
+  RmsNormOptions options_;
+};
+OUMI_MODULE(RmsNorm);
+
+}  // namespace oumi::nn
