@@ -4,6 +4,8 @@
 
 #include <map>
 
+#include "oumi/base/strings.h"
+#include "oumi/models/language_models.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
 #include "oumi/optim/parameter_groups.h"
@@ -22,31 +24,60 @@ c10::ScalarType parse_dtype(const std::string& text) {
   throw UserError("model.torch_dtype_str", "expected a floating-point dtype, got '" + text + "'", suggestion(text, names));
 }
 
-ModelPtr build_model(const ModelParams& params) {
-  const bool is_folder = std::filesystem::exists(params.model_name);
-  ModelPtr model;
-  if (model_registry().find(params.model_name) != nullptr && !is_folder) {
-    if (params.load_pretrained_weights) {
-      throw UserError("model.model_name",
-                      "cannot load pretrained weights for '" + params.model_name +
-                          "': expected the folder of a saved model, got a registered name",
-                      "set model.load_pretrained_weights: false to train it from scratch, or give the folder");
-    }
-    model = create_model(params.model_name, Kwargs(params.model_kwargs, "model.model_kwargs"));
-  } else if (is_folder) {
-    if (params.load_pretrained_weights) {
-      model = load_pretrained(params.model_name, {.override_kwargs = Kwargs(params.model_kwargs, "model.model_kwargs")});
-    } else {
-      const PretrainedConfig config = read_pretrained_config(params.model_name);
-      Json kwargs = config.init_kwargs;
-      for (const auto& [name, value] : params.model_kwargs.items()) kwargs[name] = value;
-      model = create_model(config.model_type, Kwargs(std::move(kwargs), "model.model_kwargs"));
-    }
-  } else {
-    model = create_model(params.model_name, Kwargs(params.model_kwargs, "model.model_kwargs"));  // throws with the nearest name
+namespace {
+
+ModelPtr build_custom_model(const ModelParams& params, bool is_folder) {
+  if (is_folder && params.load_pretrained_weights) {
+    return load_pretrained(params.model_name, {.override_kwargs = Kwargs(params.model_kwargs, "model.model_kwargs")});
   }
-  const c10::ScalarType dtype = parse_dtype(params.torch_dtype_str);
-  if (dtype != at::kFloat) model->to(dtype);
+  if (is_folder) {
+    const PretrainedConfig config = read_pretrained_config(params.model_name);
+    Json kwargs = config.init_kwargs;
+    for (const auto& [name, value] : params.model_kwargs.items()) kwargs[name] = value;
+    return create_model(config.model_type, Kwargs(std::move(kwargs), "model.model_kwargs"));
+  }
+  return create_model(params.model_name, Kwargs(params.model_kwargs, "model.model_kwargs"));
+}
+
+void require_from_scratch(const ModelParams& params, const char* kind) {
+  if (!params.load_pretrained_weights) return;
+  throw UserError("model.model_name",
+                  "cannot load pretrained weights for '" + params.model_name + "': expected the folder of a saved model, got " + kind,
+                  "set model.load_pretrained_weights: false to train it from scratch, or give the folder");
+}
+
+[[noreturn]] void throw_unknown_model(const std::string& name) {
+  std::vector<std::string> known = model_registry().names();
+  for (const std::string& family : language_model_families().names()) known.push_back(family);
+  const std::string near = nearest_match(name, known);
+  throw UserError("model.model_name", "unknown model '" + name + "': expected a folder with config.json, or a registered name",
+                  near.empty() ? "registered: " + join(known, ", ") : "did you mean '" + near + "'?");
+}
+
+}  // namespace
+
+ModelPtr build_model(const ModelParams& params) {
+  const std::string& name = params.model_name;
+  const bool is_path = std::filesystem::exists(name);
+  std::optional<c10::ScalarType> dtype;
+  if (to_lower(params.torch_dtype_str) != "auto") dtype = parse_dtype(params.torch_dtype_str);
+  const LanguageModelOptions language{.overrides = params.model_kwargs, .load_weights = params.load_pretrained_weights, .dtype = dtype};
+  ModelPtr model;
+  if (is_path && is_hf_model(name)) {
+    if (!std::filesystem::is_directory(name)) require_from_scratch(params, "a config file");
+    model = load_language_model(name, language);
+  } else if (is_path) {
+    model = build_custom_model(params, /*is_folder=*/true);
+  } else if (model_registry().find(name) != nullptr) {
+    require_from_scratch(params, "a registered name");
+    model = build_custom_model(params, /*is_folder=*/false);
+  } else if (language_model_families().find(name) != nullptr) {
+    require_from_scratch(params, "the name of a family");
+    model = make_language_model(Json{{"model_type", language_model_families().find(name)->model_type}}, language, "model.model_name");
+  } else {
+    throw_unknown_model(name);
+  }
+  if (dtype && !as_language_model(model) && *dtype != at::kFloat) model->to(*dtype);
   if (!params.freeze_layers.empty()) freeze_layers(*model, params.freeze_layers);
   return model;
 }

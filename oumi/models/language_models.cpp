@@ -7,6 +7,7 @@
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
 #include "oumi/models/pretrained.h"
+#include "oumi/models/registry.h"
 #include "oumi/models/state.h"
 #include "oumi/nn/parameter_scope.h"
 
@@ -69,10 +70,10 @@ std::optional<c10::ScalarType> weights_dtype(const StateDict& weights) {
 
 struct BuildRequest {
   Json config;
-  Json generation_config;
-  const StateDict* weights = nullptr;  // nullptr: initial values
   std::string origin;                  // of the config
-  std::string weights_origin;
+  Json generation_config{};
+  const StateDict* weights = nullptr;  // nullptr: initial values
+  std::string weights_origin{};
 };
 
 LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options) {
@@ -115,7 +116,10 @@ bool is_hf_model(const fs::path& path) {
   const fs::path file = config_path(path);
   if (!fs::is_regular_file(file) || file.extension() != ".json") return false;
   const Json config = read_json_file(file);
-  return config.is_object() && !config.contains("init_kwargs") && (config.contains("model_type") || config.contains("architectures"));
+  if (!config.is_object() || config.contains("init_kwargs")) return false;
+  const auto type = config.find("model_type");
+  if (type != config.end() && type->is_string() && model_registry().find(type->get<std::string>()) != nullptr) return false;
+  return type != config.end() || config.contains("architectures");
 }
 
 LanguageModelPtr load_language_model(const fs::path& path, const LanguageModelOptions& options) {

@@ -4,6 +4,7 @@
 #include "oumi/base/version.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
+#include "oumi/models/language_models.h"
 #include "oumi/models/registry.h"
 
 namespace oumi {
@@ -56,6 +57,7 @@ StateDict load_weights(const fs::path& directory, const std::string& weights_fil
 
 bool is_pretrained_model(const fs::path& directory) {
   if (!fs::is_directory(directory) || !fs::exists(directory / "config.json")) return false;
+  if (is_hf_model(directory)) return true;
   const PretrainedConfig config = read_pretrained_config(directory);
   return !config.model_type.empty() && model_registry().find(config.model_type) != nullptr;
 }

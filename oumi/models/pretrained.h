@@ -29,7 +29,7 @@ PretrainedConfig read_pretrained_config(const std::filesystem::path& directory,
 // `directory` is a file, that file. Throws UserError when there are none.
 StateDict load_weights(const std::filesystem::path& directory, const std::string& weights_filename = "model.safetensors");
 
-// True when the folder's config.json names a registered model.
+// True when the folder's config.json names a registered model, or is one of Hugging Face's.
 bool is_pretrained_model(const std::filesystem::path& directory);
 
 // Builds the registered class that config.json names and loads the weights.

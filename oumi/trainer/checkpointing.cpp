@@ -100,7 +100,7 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
   const bool ours = fs::exists(checkpoint / "manifest.json");
   const ResumeSearch checked = check_resume_checkpoint(checkpoint, {.allow_without_manifest = true});
   if (!checked.warning.empty()) log_warning(checked.warning);
-  load_state_dict(*model_, load_weights(checkpoint), /*strict=*/true, checkpoint.string());
+  model_->load_weights_from(checkpoint);
   state_ =
       TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
   run.resumed_step = run.saved_step = state_.global_step;

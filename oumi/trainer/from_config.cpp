@@ -206,7 +206,7 @@ ModelPtr load_trained_model(const TrainingConfig& config) {
   if (!fs::is_directory(params.model_name)) {
     const fs::path saved = config.training.output_dir;
     const PretrainedConfig written = read_pretrained_config(saved);
-    if (!written.model_type.empty() && model_registry().find(written.model_type) == nullptr) {
+    if (!written.model_type.empty() && !is_pretrained_model(saved) && model_registry().find(written.model_type) == nullptr) {
       throw UserError((saved / "config.json").string(), "unknown model '" + written.model_type + "'",
                       "give the plug-in that registers it: --plugin LIB");
     }

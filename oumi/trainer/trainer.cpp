@@ -216,7 +216,7 @@ void Trainer::finish(Run& run, TrainOutput& output) {
   if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
     log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ",
                  state_.best_model_checkpoint));
-    load_state_dict(*model_, load_weights(state_.best_model_checkpoint), /*strict=*/true, state_.best_model_checkpoint);
+    model_->load_weights_from(state_.best_model_checkpoint);
   } else if (run.ema) {
     run.ema->swap();  // for good: what is saved is what was evaluated
   }
