@@ -80,7 +80,7 @@ constexpr Row kRows[] = {
      [](const Config& c) { return any_dataset(c, [](const auto& d) { return d.trust_remote_code; }); }},
     // --- model ---
     {"model.processor_kwargs", "set", kRefused, "image and audio processors are not built", [](const Config& c) { return !c.model.processor_kwargs.empty(); }},
-    {"model.text_only", "true", kRefused, "multi-modal checkpoints are not built", [](const Config& c) { return c.model.text_only; }},
+    {"model.text_only", "true", kHonoured, "of a multi-modal checkpoint the text part is built in any case (Gemma 3)", [](const Config& c) { return c.model.text_only; }},
     {"model.trust_remote_code", "true", kMapped, "no remote code is run; models are native", [](const Config& c) { return c.model.trust_remote_code; }},
     {"model.device_map", "other than auto", kMapped, "placement follows the ranks", [](const Config& c) { return c.model.device_map != "auto"; }},
     {"model.attn_implementation", "sdpa, eager, flash_attention_2", kNative, "attention has one exact implementation for each device",

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "oumi/base/strings.h"
+#include "oumi/hub/hub.h"
 #include "oumi/models/language_models.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
@@ -41,27 +42,45 @@ ModelPtr build_custom_model(const ModelParams& params, bool is_folder) {
 
 void require_from_scratch(const ModelParams& params, const char* kind) {
   if (!params.load_pretrained_weights) return;
-  throw UserError("model.model_name",
-                  "cannot load pretrained weights for '" + params.model_name + "': expected the folder of a saved model, got " + kind,
-                  "set model.load_pretrained_weights: false to train it from scratch, or give the folder");
+  throw UserError(
+      "model.model_name",
+      "cannot load pretrained weights for '" + params.model_name + "': expected the folder of a saved model, got " + kind,
+      "set model.load_pretrained_weights: false to train it from scratch, or give the folder");
 }
 
 [[noreturn]] void throw_unknown_model(const std::string& name) {
   std::vector<std::string> known = model_registry().names();
   for (const std::string& family : language_model_families().names()) known.push_back(family);
   const std::string near = nearest_match(name, known);
-  throw UserError("model.model_name", "unknown model '" + name + "': expected a folder with config.json, or a registered name",
-                  near.empty() ? "registered: " + join(known, ", ") : "did you mean '" + near + "'?");
+  throw UserError(
+      "model.model_name",
+      "unknown model '" + name + "': expected a folder with config.json, a registered name, or a name on the Hub (org/name)",
+      near.empty() ? "registered: " + join(known, ", ") : "did you mean '" + near + "'?");
+}
+
+// "org/name", and the Hub's few old names without an organisation; a slip in a registered name is no name to ask the Hub for.
+bool names_a_repository(const ModelParams& params) {
+  const std::string& name = params.model_name;
+  if (!is_hub_name(name)) return false;
+  return name.find('/') != std::string::npos || name.find('-') != std::string::npos ||
+         (name == "gpt2" && params.load_pretrained_weights);
 }
 
 }  // namespace
 
-ModelPtr build_model(const ModelParams& params) {
+ModelPtr build_model(const ModelParams& given) {
+  ModelParams params = given;
+  if (!std::filesystem::exists(params.model_name) && model_registry().find(params.model_name) == nullptr &&
+      names_a_repository(params)) {
+    const HubFiles files = params.load_pretrained_weights ? HubFiles::kModel : HubFiles::kConfig;
+    params.model_name = resolve_model(params.model_name, params.model_revision.value_or(""), {.files = files}).string();
+  }
   const std::string& name = params.model_name;
   const bool is_path = std::filesystem::exists(name);
   std::optional<c10::ScalarType> dtype;
   if (to_lower(params.torch_dtype_str) != "auto") dtype = parse_dtype(params.torch_dtype_str);
-  const LanguageModelOptions language{.overrides = params.model_kwargs, .load_weights = params.load_pretrained_weights, .dtype = dtype};
+  const LanguageModelOptions language{
+      .overrides = params.model_kwargs, .load_weights = params.load_pretrained_weights, .dtype = dtype};
   ModelPtr model;
   if (is_path && is_hf_model(name)) {
     if (!std::filesystem::is_directory(name)) require_from_scratch(params, "a config file");
@@ -73,7 +92,8 @@ ModelPtr build_model(const ModelParams& params) {
     model = build_custom_model(params, /*is_folder=*/false);
   } else if (language_model_families().find(name) != nullptr) {
     require_from_scratch(params, "the name of a family");
-    model = make_language_model(Json{{"model_type", language_model_families().find(name)->model_type}}, language, "model.model_name");
+    model = make_language_model(Json{{"model_type", language_model_families().find(name)->model_type}}, language,
+                                "model.model_name");
   } else {
     throw_unknown_model(name);
   }

@@ -17,9 +17,9 @@ namespace oumi {
 Registry<LanguageModelFamily>& language_model_families() {
   static Registry<LanguageModelFamily>* const registry = [] {
     auto* families = new Registry<LanguageModelFamily>("model family");  // never destroyed, as model_registry
-    for (const LanguageModelFamily& family :
-         std::vector<LanguageModelFamily>{llama_family(), mistral_family(), qwen2_family(), qwen3_family(), qwen3_moe_family(), phi3_family(),
-                                          gpt2_family(), gemma2_family(), gemma3_family(), olmo2_family(), olmo3_family()}) {
+    for (const LanguageModelFamily& family : std::vector<LanguageModelFamily>{
+             llama_family(), mistral_family(), qwen2_family(), qwen3_family(), qwen3_moe_family(), phi3_family(), gpt2_family(),
+             gemma2_family(), gemma3_family(), olmo2_family(), olmo3_family()}) {
       families->add(family.model_type, family);
     }
     return families;

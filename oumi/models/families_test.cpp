@@ -34,17 +34,20 @@ void expect_close(const Tensor& a, const Tensor& b, double tolerance, const std:
   ASSERT_EQ(a.sizes(), b.sizes()) << what;
   const Tensor excess = (a.to(at::kDouble) - b.to(at::kDouble)).abs() - tolerance * (1 + b.to(at::kDouble).abs());
   const auto worst = excess.flatten().argmax().item<std::int64_t>();
-  EXPECT_LE(excess.max().item<double>(), 0) << what << "[" << worst << "]: got " << a.flatten()[worst].item<double>() << ", expected "
-                                            << b.flatten()[worst].item<double>();
+  EXPECT_LE(excess.max().item<double>(), 0) << what << "[" << worst << "]: got " << a.flatten()[worst].item<double>()
+                                            << ", expected " << b.flatten()[worst].item<double>();
 }
 
 class FamilyTest : public ::testing::TestWithParam<std::string> {
  protected:
   fs::path folder() const { return golden_folder() / GetParam(); }
+  bool depends_on_length() const { return GetParam() == "llama_dynamic" || GetParam() == "phi3_longrope"; }
   const StateDict check_ = load_safetensors(folder() / "check.safetensors");
 
   Batch batch(std::int64_t i) const {
-    return {{"input_ids", check_.at("input_ids")[i]}, {"attention_mask", check_.at("attention_mask")[i]}, {"labels", check_.at("labels")[i]}};
+    return {{"input_ids", check_.at("input_ids")[i]},
+            {"attention_mask", check_.at("attention_mask")[i]},
+            {"labels", check_.at("labels")[i]}};
   }
 
   void expect_logits(LanguageModel& model) const {
@@ -54,7 +57,8 @@ class FamilyTest : public ::testing::TestWithParam<std::string> {
       Batch inputs = batch(i);
       inputs.erase("labels");
       const Tensor real = inputs.at("attention_mask").to(at::kBool);
-      expect_close(model(inputs).logits().index({real}), check_.at("logits")[i].index({real}), 1e-4, "logits of batch " + std::to_string(i));
+      expect_close(model(inputs).logits().index({real}), check_.at("logits")[i].index({real}), 1e-4,
+                   "logits of batch " + std::to_string(i));
     }
   }
 };
@@ -85,16 +89,22 @@ TEST_P(FamilyTest, TrainingEqualsTransformers) {
     const auto expected = check_.at("losses")[step].item<double>();
     EXPECT_NEAR(outputs.loss().item<double>(), expected, 1e-4 * expected) << "step " << step;
   }
-  std::size_t compared = 0;
-  const StateDict weights = model->hf_state_dict();
-  for (const auto& [name, expected] : check_) {
-    if (!name.starts_with("after.")) continue;
-    ++compared;
-    ASSERT_TRUE(weights.contains(name.substr(6))) << name;
-    const Tensor difference = (weights.at(name.substr(6)) - expected).abs();
+  StateDict saved;
+  for (const auto& [name, tensor] : check_) {
+    if (name.starts_with("after.")) saved.set(name.substr(6), tensor);
+  }
+  const StateDict expected = model->from_hf_state_dict(saved, "check.safetensors"), weights = state_dict(*model);
+  EXPECT_EQ(expected.size(), weights.size());
+  for (const auto& [name, tensor] : weights) {
+    Tensor difference = (tensor - expected.at(name)).abs();
+    if (name.ends_with("c_attn.bias")) {
+      // A bias of all keys shifts every score of a query alike: its gradient is 0, and AdamW turns the rounding there into
+      // steps.
+      const std::int64_t size = difference.size(0) / 3;
+      difference = at::cat({difference.narrow(0, 0, size), difference.narrow(0, 2 * size, size)});
+    }
     EXPECT_LE(difference.max().item<double>(), 1e-4) << name;
   }
-  EXPECT_EQ(compared, weights.size());
 }
 
 TEST_P(FamilyTest, SavedFolderComesBackEqual) {
@@ -136,8 +146,7 @@ class ListCache : public KvCache {
 };
 
 TEST_P(FamilyTest, DecodingWithACacheEqualsTheWhole) {
-  const std::string name = GetParam();
-  if (name == "llama_dynamic" || name == "phi3_longrope") GTEST_SKIP() << "its frequencies depend on the sequence's length";
+  if (depends_on_length()) GTEST_SKIP() << "its frequencies depend on the sequence's length";
   const LanguageModelPtr model = load_language_model(folder());
   model->eval();
   const c10::AutoGradMode no_grad(false);
@@ -146,7 +155,8 @@ TEST_P(FamilyTest, DecodingWithACacheEqualsTheWhole) {
   ListCache cache;
   std::vector<Tensor> parts;
   for (const auto& [begin, end] : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 7}, {7, 8}, {8, 9}, {9, 12}}) {
-    const Tensor hidden = model->run({.input_ids = ids.narrow(1, begin, end - begin), .attention_mask = mask.narrow(1, 0, end), .cache = &cache});
+    const Tensor hidden =
+        model->run({.input_ids = ids.narrow(1, begin, end - begin), .attention_mask = mask.narrow(1, 0, end), .cache = &cache});
     cache.advance(end - begin);
     parts.push_back(model->logits(hidden));
   }
@@ -156,6 +166,7 @@ TEST_P(FamilyTest, DecodingWithACacheEqualsTheWhole) {
 
 // Two samples in one row give the loss and the gradients that they give apart.
 TEST_P(FamilyTest, PackedEqualsUnpacked) {
+  if (depends_on_length()) GTEST_SKIP() << "its frequencies depend on the sequence's length";
   const LanguageModelPtr model = load_language_model(folder());
   model->train();
   const Tensor ids = check_.at("input_ids")[3], labels = check_.at("labels")[3];
@@ -166,11 +177,13 @@ TEST_P(FamilyTest, PackedEqualsUnpacked) {
     model->zero_grad();
     for (const Batch& one : batches) (*model)(one).loss().backward();
     std::vector<Tensor> result;
-    for (const auto& [name, parameter] : unique_named_parameters(*model)) result.push_back(parameter.grad().defined() ? parameter.grad().clone() : at::zeros_like(parameter));
+    for (const auto& [name, parameter] : unique_named_parameters(*model))
+      result.push_back(parameter.grad().defined() ? parameter.grad().clone() : at::zeros_like(parameter));
     return result;
   };
-  const auto apart = gradients({{{"input_ids", a.unsqueeze(0)}, {"labels", a_labels.unsqueeze(0)}, {"num_items_in_batch", items}},
-                                {{"input_ids", b.unsqueeze(0)}, {"labels", b_labels.unsqueeze(0)}, {"num_items_in_batch", items}}});
+  const auto apart =
+      gradients({{{"input_ids", a.unsqueeze(0)}, {"labels", a_labels.unsqueeze(0)}, {"num_items_in_batch", items}},
+                 {{"input_ids", b.unsqueeze(0)}, {"labels", b_labels.unsqueeze(0)}, {"num_items_in_batch", items}}});
   const Tensor segments = at::cat({at::zeros({7}, at::kInt), at::ones({9}, at::kInt), at::full({2}, -1, at::kInt)});
   const Tensor positions = at::cat({at::arange(7), at::arange(9), at::zeros({2}, at::kLong)});
   const Tensor ignored = at::full({2}, -100, at::kLong);

@@ -33,7 +33,8 @@ Tensor optional(const Batch& batch, const char* name) {
 }  // namespace
 
 Tensor LanguageModel::run(const DecoderInputs& inputs) {
-  return call_path::call(*this, [this](const DecoderInputs& arguments) { return hidden_states(arguments); }, inputs);
+  return call_path::call(
+      *this, [this](const DecoderInputs& arguments) { return hidden_states(arguments); }, inputs);
 }
 
 Outputs LanguageModel::forward(const Batch& batch) {
@@ -45,8 +46,9 @@ Outputs LanguageModel::forward(const Batch& batch) {
   const Tensor& tokens = inputs.inputs_embeds.defined() ? inputs.inputs_embeds : inputs.input_ids;
   if (!tokens.defined() || tokens.dim() < 2) {
     throw UserError(call_path::current_path(),
-                    tokens.defined() ? cat("input_ids: expected [batch, tokens], got ", tokens.sizes())
-                                     : "the batch lacks its input: expected 'input_ids', got [" + join(batch.names(), ", ") + "]",
+                    tokens.defined()
+                        ? cat("input_ids: expected [batch, tokens], got ", tokens.sizes())
+                        : "the batch lacks its input: expected 'input_ids', got [" + join(batch.names(), ", ") + "]",
                     "language models take tokenised text");
   }
   const Tensor hidden = hidden_states(inputs);
@@ -60,7 +62,8 @@ Outputs LanguageModel::forward(const Batch& batch) {
 Tensor LanguageModel::loss(const Tensor& hidden, const Batch& batch) {
   const Tensor& labels = batch.at("labels");
   if (labels.dim() != 2 || labels.size(0) != hidden.size(0) || labels.size(1) != hidden.size(1)) {
-    throw UserError(call_path::current_path(), cat("labels: expected [", hidden.size(0), ", ", hidden.size(1), "], got ", labels.sizes()));
+    throw UserError(call_path::current_path(),
+                    cat("labels: expected [", hidden.size(0), ", ", hidden.size(1), "], got ", labels.sizes()));
   }
   const Tensor targets = shifted_labels(batch, labels).flatten();
   const Tensor rows = hidden.flatten(0, 1);
@@ -71,7 +74,8 @@ Tensor LanguageModel::loss(const Tensor& hidden, const Batch& batch) {
     const Tensor logits_NV = logits(rows).to(at::kFloat);
     sum = at::cross_entropy_loss(logits_NV, targets, {}, at::Reduction::Sum, kIgnored, label_smoothing_);
   } else {
-    sum = kernels::linear_cross_entropy(rows, head->weight, head->bias.defined() ? std::optional<Tensor>(head->bias) : std::nullopt, targets,
+    sum = kernels::linear_cross_entropy(rows, head->weight,
+                                        head->bias.defined() ? std::optional<Tensor>(head->bias) : std::nullopt, targets,
                                         {.ignore_index = kIgnored,
                                          .label_smoothing = label_smoothing_,
                                          .soft_cap = final_logit_soft_cap(),

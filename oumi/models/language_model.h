@@ -14,12 +14,12 @@ using KvCache = nn::KvCache;
 
 // The inner forward's input. B batch, T new tokens, S tokens with those that a cache holds.
 struct DecoderInputs {
-  Tensor input_ids;               // integer [B, T]
-  Tensor inputs_embeds = {};      // [B, T, hidden_size], instead of input_ids; taken as the embedding layer would return them
-  Tensor attention_mask = {};     // [B, S]: 1 a token, 0 padding (at either end); absent: no padding
-  Tensor position_ids = {};       // integer [B, T] or [T]; absent: counted from the cache's length on, padding included, as HF
-  Tensor segment_ids = {};        // int32 [B, T]: a token sees only its own segment; -1 is padding. Wins over attention_mask
-  KvCache* cache = nullptr;       // decoding: keys and values are appended to it
+  Tensor input_ids;            // integer [B, T]
+  Tensor inputs_embeds = {};   // [B, T, hidden_size], instead of input_ids; taken as the embedding layer would return them
+  Tensor attention_mask = {};  // [B, S]: 1 a token, 0 padding (at either end); absent: no padding
+  Tensor position_ids = {};    // integer [B, T] or [T]; absent: counted from the cache's length on, padding included, as HF
+  Tensor segment_ids = {};     // int32 [B, T]: a token sees only its own segment; -1 is padding. Wins over attention_mask
+  KvCache* cache = nullptr;    // decoding: keys and values are appended to it
 };
 
 // Figures that other folders ask for without knowing the family.
@@ -34,7 +34,8 @@ struct LanguageModelDimensions {
 // int32 [B, T] (packed samples), "labels" int64 [B, T] (-100 ignored, not shifted: token t is predicted from t - 1 here, as
 // in HF), "num_items_in_batch" (one number: the summed loss is divided by it; absent: the mean over predicted tokens).
 // Outputs: "loss" (float32) with labels, 0 with a graph when no label counts; "logits" [B, T, vocab_size] without labels or in
-// eval mode. In training with labels no logits exist: they are reduced to the loss block by block (kernels/linear_cross_entropy.h).
+// eval mode. In training with labels no logits exist: they are reduced to the loss block by block
+// (kernels/linear_cross_entropy.h).
 class LanguageModel : public Model {
  public:
   static constexpr std::uint64_t kMaxShardSize = 5'000'000'000;  // bytes, Transformers 4's
@@ -78,8 +79,8 @@ class LanguageModel : public Model {
   // HF's initial values: normal(0, initializer_range), zero biases and padding rows, norms as their formula wants them.
   virtual void initialize_weights() = 0;
 
-  // model.safetensors (or shards of at most `max_shard_size` bytes and an index), config.json, generation_config.json when there
-  // was one: what Transformers 4 and 5 load with no missing or unexpected key. Throws EnvironmentError.
+  // model.safetensors (or shards of at most `max_shard_size` bytes and an index), config.json, generation_config.json when
+  // there was one: what Transformers 4 and 5 load with no missing or unexpected key. Throws EnvironmentError.
   void save_pretrained(const std::filesystem::path& directory) const override;
   void save_pretrained(const std::filesystem::path& directory, std::uint64_t max_shard_size) const;
 

@@ -31,7 +31,8 @@ std::string dtype_name(const torch::nn::Module& module) {
   return "float32";
 }
 
-// Transformers 4 knows rope_theta and rope_scaling alone, and falls back to its defaults, without a word, where it finds neither.
+// Transformers 4 knows rope_theta and rope_scaling alone, and falls back to its defaults, without a word, where it finds
+// neither.
 void add_older_rope_keys(Json& config) {
   const auto found = config.find("rope_parameters");
   if (found == config.end() || !found->is_object()) return;
@@ -57,8 +58,9 @@ void add_older_rope_keys(Json& config) {
   if (main.contains("partial_rotary_factor") && !config.contains("partial_rotary_factor")) {
     config["partial_rotary_factor"] = main["partial_rotary_factor"];
   }
-  if (nested && parameters.contains("sliding_attention") && parameters["sliding_attention"].contains("rope_theta") &&
-      !config.contains("rope_local_base_freq")) {
+  const bool has_local_base = config.value("model_type", "").starts_with("gemma3");
+  if (nested && has_local_base && parameters.contains("sliding_attention") &&
+      parameters["sliding_attention"].contains("rope_theta") && !config.contains("rope_local_base_freq")) {
     config["rope_local_base_freq"] = parameters["sliding_attention"]["rope_theta"];
   }
 }
@@ -69,7 +71,8 @@ StateDict LanguageModel::hf_state_dict() const { return state_dict(*this); }
 
 StateDict LanguageModel::from_hf_state_dict(const StateDict& weights, const std::string& origin) const {
   const std::string prefix = std::string(base_prefix()) + ".";
-  const bool bare = std::none_of(weights.begin(), weights.end(), [&](const auto& entry) { return entry.first.starts_with(prefix); });
+  const bool bare =
+      std::none_of(weights.begin(), weights.end(), [&](const auto& entry) { return entry.first.starts_with(prefix); });
   StateDict result;
   for (const auto& [name, tensor] : weights) {
     if (is_computed_table(name)) continue;
@@ -80,7 +83,8 @@ StateDict LanguageModel::from_hf_state_dict(const StateDict& weights, const std:
     for (const auto& [name, tensor] : result) {
       const bool is_embedding = name == prefix + "embed_tokens.weight" || name == prefix + "wte.weight";
       if (!is_embedding || (tensor.sizes() == head->sizes() && at::equal(tensor, *head))) continue;
-      throw UserError(origin, "tensor 'lm_head.weight' differs from '" + name + "', and tie_word_embeddings says that they are one",
+      throw UserError(origin,
+                      "tensor 'lm_head.weight' differs from '" + name + "', and tie_word_embeddings says that they are one",
                       "set model.model_kwargs: {tie_word_embeddings: false} to keep both");
     }
     result.erase("lm_head.weight");

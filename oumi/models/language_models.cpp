@@ -25,9 +25,11 @@ std::string list_families() {
 
 // The family, and the config that it is built from: for a multimodal one, that of its text part.
 const LanguageModelFamily& resolve_family(Json& config, const std::string& origin) {
-  const std::string type = config.contains("model_type") && config["model_type"].is_string() ? config["model_type"].get<std::string>() : "";
+  const std::string type =
+      config.contains("model_type") && config["model_type"].is_string() ? config["model_type"].get<std::string>() : "";
   std::string architecture;
-  if (config.contains("architectures") && config["architectures"].is_array() && !config["architectures"].empty() && config["architectures"][0].is_string()) {
+  if (config.contains("architectures") && config["architectures"].is_array() && !config["architectures"].empty() &&
+      config["architectures"][0].is_string()) {
     architecture = config["architectures"][0].get<std::string>();
   }
   for (const std::string& name : language_model_families().names()) {
@@ -39,12 +41,17 @@ const LanguageModelFamily& resolve_family(Json& config, const std::string& origi
   }
   const LanguageModelFamily* family = type.empty() ? nullptr : language_model_families().find(type);
   if (family == nullptr) {
-    throw UserError(origin + ":model_type", "unknown model family '" + type + "'" + (architecture.empty() ? "" : " (" + architecture + ")"), list_families());
+    throw UserError(origin + ":model_type",
+                    "unknown model family '" + type + "'" + (architecture.empty() ? "" : " (" + architecture + ")"),
+                    list_families());
   }
   // The bare decoder of the family is its weights without a head of another task; a classifier is not.
-  const std::string stem = family->architecture.substr(0, std::min(family->architecture.find("For"), family->architecture.find("LMHead")));
+  const std::string stem =
+      family->architecture.substr(0, std::min(family->architecture.find("For"), family->architecture.find("LMHead")));
   const bool fits = architecture.empty() || architecture == family->architecture || architecture == stem + "Model";
-  if (!fits) throw UserError(origin + ":architectures", "expected " + family->architecture + ", got '" + architecture + "'", list_families());
+  if (!fits)
+    throw UserError(origin + ":architectures", "expected " + family->architecture + ", got '" + architecture + "'",
+                    list_families());
   return *family;
 }
 
@@ -70,7 +77,7 @@ std::optional<c10::ScalarType> weights_dtype(const StateDict& weights) {
 
 struct BuildRequest {
   Json config;
-  std::string origin;                  // of the config
+  std::string origin;  // of the config
   Json generation_config{};
   const StateDict* weights = nullptr;  // nullptr: initial values
   std::string weights_origin{};
@@ -103,7 +110,8 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   if (request.weights == nullptr) {
     model->initialize_weights();
   } else {
-    load_state_dict(*model, model->from_hf_state_dict(*request.weights, request.weights_origin), /*strict=*/true, request.weights_origin);
+    load_state_dict(*model, model->from_hf_state_dict(*request.weights, request.weights_origin), /*strict=*/true,
+                    request.weights_origin);
   }
   return model;
 }
@@ -125,8 +133,10 @@ bool is_hf_model(const fs::path& path) {
 LanguageModelPtr load_language_model(const fs::path& path, const LanguageModelOptions& options) {
   const fs::path file = config_path(path), folder = file.parent_path();
   BuildRequest request{.config = read_json_file(file), .origin = file.string(), .weights_origin = folder.string()};
-  if (!request.config.is_object()) throw UserError(file.string(), "expected a JSON object, got " + json_type_name(request.config));
-  if (fs::exists(folder / "generation_config.json")) request.generation_config = read_json_file(folder / "generation_config.json");
+  if (!request.config.is_object())
+    throw UserError(file.string(), "expected a JSON object, got " + json_type_name(request.config));
+  if (fs::exists(folder / "generation_config.json"))
+    request.generation_config = read_json_file(folder / "generation_config.json");
   if (!options.load_weights || (options.device && options.device->is_meta())) return build(std::move(request), options);
   const StateDict weights = load_weights(folder);
   request.weights = &weights;

@@ -27,17 +27,19 @@ struct LanguageModelFamily {
 Registry<LanguageModelFamily>& language_model_families();
 
 struct LanguageModelOptions {
-  Json overrides = Json::object();          // keys that win over config.json's; null takes a key out
-  bool load_weights = true;                 // false: HF's initial values, from the generator's state
-  std::optional<c10::ScalarType> dtype{};   // absent: what config.json says, else the weights' own, else float32
-  std::optional<c10::Device> device{};      // kMeta: shapes alone, neither weights nor initial values
+  Json overrides = Json::object();         // keys that win over config.json's; null takes a key out
+  bool load_weights = true;                // false: HF's initial values, from the generator's state
+  std::optional<c10::ScalarType> dtype{};  // absent: what config.json says, else the weights' own, else float32
+  std::optional<c10::Device> device{};     // kMeta: shapes alone, neither weights nor initial values
 };
 
-// True when `path` is a config.json, or a folder with one, that Hugging Face wrote: it has no init_kwargs, which our custom models have.
+// True when `path` is a config.json, or a folder with one, that Hugging Face wrote: it has no init_kwargs, which our custom
+// models have.
 bool is_hf_model(const std::filesystem::path& path);
 
 // From a folder with config.json and weights (safetensors or pytorch_model.bin, whole or sharded), or a path to a config.json
-// alone when load_weights is false. Weights are mapped and copied tensor by tensor. Throws UserError naming file, key or tensor.
+// alone when load_weights is false. Weights are mapped and copied tensor by tensor. Throws UserError naming file, key or
+// tensor.
 LanguageModelPtr load_language_model(const std::filesystem::path& path, const LanguageModelOptions& options = {});
 
 // From a config's values, with initial weights. `origin` names where they came from.

@@ -21,7 +21,8 @@ Tensor attention_with_dropout(const Tensor& query, const Tensor& key, const Tens
                               const kernels::AttentionOptions& options, double dropout) {
   const std::int64_t groups = query.size(2) / key.size(2);
   const Tensor q_BHTD = query.transpose(1, 2);
-  const Tensor k_BHSD = key.transpose(1, 2).repeat_interleave(groups, 1), v_BHSD = value.transpose(1, 2).repeat_interleave(groups, 1);
+  const Tensor k_BHSD = key.transpose(1, 2).repeat_interleave(groups, 1),
+               v_BHSD = value.transpose(1, 2).repeat_interleave(groups, 1);
   Tensor scores = at::matmul(q_BHTD, k_BHSD.transpose(-2, -1)).mul(options.scale).to(at::kFloat);
   if (options.soft_cap > 0) scores = scores.div(options.soft_cap).tanh().mul(options.soft_cap);
   const Tensor q_position = at::arange(query.size(1), query.options().dtype(at::kLong)).add(options.key_offset).unsqueeze(1);

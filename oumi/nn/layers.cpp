@@ -4,6 +4,7 @@
 #include <ATen/ops/dropout.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/linear.h>
 #include <torch/nn/init.h>
@@ -88,7 +89,8 @@ Tensor EmbeddingImpl::forward(const Tensor& ids) {
                       "the tokenizer or data does not belong to a model of this vocabulary size");
     }
   }
-  return at::embedding(weight, ids, padding_idx);
+  const Tensor rows = at::embedding(weight, ids, padding_idx);
+  return scale == 1 ? rows : rows * at::full({}, scale, rows.options());
 }
 
 LayerNormImpl::LayerNormImpl(std::int64_t normalized_size, double eps) : normalized_size_(normalized_size), eps_(eps) {

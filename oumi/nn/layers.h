@@ -66,6 +66,7 @@ class EmbeddingImpl : public Module {
 
   Tensor weight;                  // [num_embeddings, embedding_dim], ~ N(0, 1)
   std::int64_t padding_idx = -1;  // the row that gets no gradient; -1 for none
+  double scale = 1;               // of what comes out, rounded to its dtype (Gemma)
 
  private:
   std::int64_t num_embeddings_;

@@ -17,13 +17,10 @@
 namespace oumi::nn {
 
 Activation parse_activation(const std::string& name, const std::string& key) {
-  static const std::map<std::string, Activation> kNames = {{"silu", Activation::kSilu},
-                                                           {"swish", Activation::kSilu},
-                                                           {"gelu", Activation::kGelu},
-                                                           {"gelu_new", Activation::kGeluTanh},
-                                                           {"gelu_fast", Activation::kGeluTanh},
-                                                           {"gelu_pytorch_tanh", Activation::kGeluTanh},
-                                                           {"relu", Activation::kRelu}};
+  static const std::map<std::string, Activation> kNames = {
+      {"silu", Activation::kSilu},         {"swish", Activation::kSilu},         {"gelu", Activation::kGelu},
+      {"gelu_new", Activation::kGeluTanh}, {"gelu_fast", Activation::kGeluTanh}, {"gelu_pytorch_tanh", Activation::kGeluTanh},
+      {"relu", Activation::kRelu}};
   const auto found = kNames.find(name);
   if (found != kNames.end()) return found->second;
   std::vector<std::string> names;
@@ -63,7 +60,8 @@ Tensor GatedMlpImpl::forward(const Tensor& hidden) {
   if (!config_.fused_gate_up) return down_proj(activate_gated(config_.activation, gate_proj(hidden), up_proj(hidden)));
   const Tensor both = gate_up_proj(hidden);
   const Tensor gate = both.narrow(-1, 0, config_.intermediate_size);
-  return down_proj(activate_gated(config_.activation, gate, both.narrow(-1, config_.intermediate_size, config_.intermediate_size)));
+  return down_proj(
+      activate_gated(config_.activation, gate, both.narrow(-1, config_.intermediate_size, config_.intermediate_size)));
 }
 
 SparseMoeImpl::SparseMoeImpl(const SparseMoeConfig& config) : config_(config) {

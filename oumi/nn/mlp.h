@@ -11,7 +11,8 @@ namespace oumi::nn {
 
 enum class Activation { kSilu, kGelu, kGeluTanh, kRelu };
 
-// By transformers' names: "silu", "swish", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", ... `key` is the config key to blame.
+// By transformers' names: "silu", "swish", "gelu", "gelu_new", "gelu_pytorch_tanh", "relu", ... `key` is the config key to
+// blame.
 Activation parse_activation(const std::string& name, const std::string& key);
 
 Tensor activate(Activation activation, const Tensor& input);

@@ -78,7 +78,8 @@ Tensor rotary_frequencies(const RotaryConfig& config, std::int64_t length) {
 RotaryTable rotary_table(const RotaryConfig& config, const Tensor& position_ids) {
   const bool by_length = config.type == RotaryType::kDynamic || config.type == RotaryType::kLongRope;
   const std::int64_t length = by_length && position_ids.numel() > 0 ? position_ids.max().item<std::int64_t>() + 1 : 0;
-  const Tensor angles = position_ids.to(at::kFloat).unsqueeze(-1) * rotary_frequencies(config, length).to(position_ids.device());
+  const Tensor angles =
+      position_ids.to(at::kFloat).unsqueeze(-1) * rotary_frequencies(config, length).to(position_ids.device());
   RotaryTable table{angles.cos(), angles.sin()};
   if (config.attention_factor != 1) {
     table.cos.mul_(config.attention_factor);

@@ -88,11 +88,10 @@ def cases():
                                                     "full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500.0,
                                                                        "original_max_position_embeddings": 16}}), {})
     yield ("olmo3_older", hf.Olmo3Config(**{**SMALL, "num_hidden_layers": 4}, pad_token_id=None, sliding_window=4,
-                                         rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
-                                                          "full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 300.0,
+                                         rope_parameters={"sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
+                                                          "full_attention": {"rope_type": "yarn", "factor": 4.0, "rope_theta": 500000.0,
                                                                              "original_max_position_embeddings": 16}}),
-           dict(config=lambda c: (c.pop("layer_types"), older(c, 300.0, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}))[1],
-                skip_recheck=True))
+           dict(config=lambda c: (c.pop("layer_types"), older(c, 500000.0, {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}))[1]))
     yield ("qwen3_moe", hf.Qwen3MoeConfig(**{**moe, "num_hidden_layers": 3}, norm_topk_prob=True, mlp_only_layers=[1]), {})
     yield ("qwen3_moe_fused", hf.Qwen3MoeConfig(**moe, norm_topk_prob=False, decoder_sparse_step=2, use_sliding_window=True, sliding_window=5), dict(fused=True))
 
@@ -118,6 +117,7 @@ def batches(generator):
     labels = ids.clone()
     labels[torch.rand(ids.shape, generator=generator) < 0.2] = -100
     labels[mask == 0] = -100
+    labels[0, 0, 3] = -100  # predicted from padding, whose hidden states depend on the attention implementation
     return ids, mask, labels
 
 
@@ -159,9 +159,8 @@ def make(name, config, options):
     if "config" in options:
         path = folder / "config.json"
         path.write_text(json.dumps(options["config"](json.loads(path.read_text())), indent=2) + "\n")
-        if not options.get("skip_recheck"):  # Transformers 5.23 gives an older rope_theta to the layers without a window alone
-            again = load(folder, multimodal).eval()(input_ids=ids[0], attention_mask=mask[0]).logits
-            assert torch.equal(again, logits[0]), f"{name}: the older spelling means something else"
+        again = load(folder, multimodal).eval()(input_ids=ids[0], attention_mask=mask[0]).logits
+        assert torch.equal(again, logits[0]), f"{name}: the older spelling means something else"
     check = {"input_ids": ids, "attention_mask": mask, "labels": labels, "logits": logits, "loss_items": loss_items}
     if not multimodal:
         model.train()

@@ -2,7 +2,6 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/dropout.h>
-#include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 #include <torch/nn/init.h>
 #include <torch/types.h>
@@ -14,7 +13,8 @@ namespace oumi {
 Tensor decoder_positions(const DecoderInputs& inputs, std::int64_t new_tokens, c10::Device device) {
   if (inputs.position_ids.defined()) {
     if (inputs.position_ids.size(-1) != new_tokens) {
-      throw UserError(call_path::current_path(), cat("position_ids: expected [batch, ", new_tokens, "], got ", inputs.position_ids.sizes()));
+      throw UserError(call_path::current_path(),
+                      cat("position_ids: expected [batch, ", new_tokens, "], got ", inputs.position_ids.sizes()));
     }
     return inputs.position_ids;
   }
@@ -54,6 +54,7 @@ void initialize_normal(torch::nn::Module& module, double std) {
 DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFactory& make_layer) : config_(std::move(config)) {
   embed_tokens = register_module("embed_tokens", nn::Embedding(config_.dimensions.vocab_size, config_.dimensions.hidden_size));
   embed_tokens->padding_idx = config_.padding_idx;
+  embed_tokens->scale = config_.embedding_scale;
   const auto layers = register_module("layers", torch::nn::ModuleList());
   for (const nn::DecoderLayerConfig& layer : config_.layers) {
     layers_.push_back(make_layer(layer));
@@ -64,12 +65,7 @@ DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFacto
 
 Tensor DecoderStackImpl::forward(const DecoderInputs& inputs) {
   Tensor hidden = inputs.inputs_embeds;  // [B, T, hidden_size]
-  if (!hidden.defined()) {
-    hidden = embed_tokens(inputs.input_ids);
-    if (config_.embedding_scale != 1) {
-      hidden = hidden * at::full({}, config_.embedding_scale, hidden.options());
-    }
-  }
+  if (!hidden.defined()) hidden = embed_tokens(inputs.input_ids);
   if (config_.embedding_dropout > 0) hidden = at::dropout(hidden, config_.embedding_dropout, is_training());
   const std::int64_t new_tokens = hidden.size(1);
   nn::DecoderContext context;
@@ -86,7 +82,8 @@ Tensor DecoderStackImpl::forward(const DecoderInputs& inputs) {
 
 CausalDecoder::CausalDecoder(const DecoderConfig& config, const DecoderLayerFactory& make_layer) {
   model_ = register_module("model", DecoderStack(config, make_layer));
-  lm_head_ = register_module("lm_head", nn::Linear(config.dimensions.hidden_size, config.dimensions.vocab_size, /*with_bias=*/false));
+  lm_head_ =
+      register_module("lm_head", nn::Linear(config.dimensions.hidden_size, config.dimensions.vocab_size, /*with_bias=*/false));
   if (config.dimensions.tie_word_embeddings) lm_head_->share_weight(model_->embed_tokens->weight);
 }
 

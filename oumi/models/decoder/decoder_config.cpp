@@ -27,13 +27,15 @@ DecoderConfig read_dense_config(const HfConfig& config, const DenseDefaults& def
   dims.hidden_size = config.size("hidden_size", defaults.hidden_size);
   dims.num_hidden_layers = config.size("num_hidden_layers", defaults.num_hidden_layers);
   dims.num_attention_heads = config.size("num_attention_heads", defaults.num_attention_heads);
-  dims.num_key_value_heads =
-      config.size("num_key_value_heads", defaults.num_key_value_heads > 0 ? defaults.num_key_value_heads : dims.num_attention_heads);
-  dims.head_dim = config.size("head_dim", defaults.head_dim > 0 ? defaults.head_dim : dims.hidden_size / dims.num_attention_heads);
+  dims.num_key_value_heads = config.size(
+      "num_key_value_heads", defaults.num_key_value_heads > 0 ? defaults.num_key_value_heads : dims.num_attention_heads);
+  dims.head_dim =
+      config.size("head_dim", defaults.head_dim > 0 ? defaults.head_dim : dims.hidden_size / dims.num_attention_heads);
   dims.max_position_embeddings = config.size("max_position_embeddings", defaults.max_position_embeddings);
   dims.tie_word_embeddings = config.get<bool>("tie_word_embeddings", defaults.tie_word_embeddings);
   if (dims.num_attention_heads % dims.num_key_value_heads != 0) {
-    throw UserError(config.key("num_key_value_heads"), cat("expected a divisor of num_attention_heads (", dims.num_attention_heads, "), got ", dims.num_key_value_heads));
+    throw UserError(config.key("num_key_value_heads"), cat("expected a divisor of num_attention_heads (",
+                                                           dims.num_attention_heads, "), got ", dims.num_key_value_heads));
   }
   decoder.norm.eps = config.get<double>("rms_norm_eps", defaults.rms_norm_eps);
   decoder.initializer_range = config.get<double>("initializer_range", 0.02);
@@ -50,8 +52,8 @@ DecoderConfig read_dense_config(const HfConfig& config, const DenseDefaults& def
   layer.attention.core.dropout = config.get<double>("attention_dropout", 0.0);
   layer.mlp.hidden_size = dims.hidden_size;
   layer.mlp.intermediate_size = config.size("intermediate_size", defaults.intermediate_size);
-  layer.mlp.activation =
-      nn::parse_activation(config.get<std::string>(defaults.activation_key, defaults.activation), config.key(defaults.activation_key));
+  layer.mlp.activation = nn::parse_activation(config.get<std::string>(defaults.activation_key, defaults.activation),
+                                              config.key(defaults.activation_key));
   for (std::int64_t i = 0; i < dims.num_hidden_layers; ++i) {
     layer.attention.core.layer = i;
     decoder.layers.push_back(layer);
@@ -59,16 +61,19 @@ DecoderConfig read_dense_config(const HfConfig& config, const DenseDefaults& def
   return decoder;
 }
 
-std::vector<std::string> apply_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window, const std::vector<bool>& sliding) {
+std::vector<std::string> apply_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window,
+                                           const std::vector<bool>& sliding) {
   std::vector<std::string> types;
   for (const bool is_sliding : sliding) types.push_back(is_sliding ? "sliding_attention" : "full_attention");
   if (auto given = config.find<std::vector<std::string>>("layer_types")) types = std::move(*given);
   if (types.size() != decoder.layers.size()) {
-    throw UserError(config.key("layer_types"), cat("expected one for each of the ", decoder.layers.size(), " layers, got ", types.size()));
+    throw UserError(config.key("layer_types"),
+                    cat("expected one for each of the ", decoder.layers.size(), " layers, got ", types.size()));
   }
   for (std::size_t i = 0; i < types.size(); ++i) {
     if (types[i] != "sliding_attention" && types[i] != "full_attention") {
-      throw UserError(config.key("layer_types"), cat("layer ", i, ": expected full_attention or sliding_attention, got '", types[i], "'"));
+      throw UserError(config.key("layer_types"),
+                      cat("layer ", i, ": expected full_attention or sliding_attention, got '", types[i], "'"));
     }
     decoder.layers[i].attention.core.sliding_window = types[i] == "sliding_attention" ? sliding_window : 0;
   }

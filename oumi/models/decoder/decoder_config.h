@@ -37,19 +37,22 @@ struct DenseDefaults {
   std::int64_t pad_token_id = -1;
 };
 
-// vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, the activation,
-// max_position_embeddings, rms_norm_eps, initializer_range, tie_word_embeddings, attention_dropout, pad_token_id: a decoder of
-// equal, full-attention layers without biases, which the family then changes. Rotary is left to the family.
+// vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads, head_dim, the
+// activation, max_position_embeddings, rms_norm_eps, initializer_range, tie_word_embeddings, attention_dropout, pad_token_id: a
+// decoder of equal, full-attention layers without biases, which the family then changes. Rotary is left to the family.
 DecoderConfig read_dense_config(const HfConfig& config, const DenseDefaults& defaults);
 
 // Sets the sliding window of the layers that `layer_types` names "sliding_attention"; without that key, of those for which
 // `is_sliding(layer index)` holds. Returns the kinds, one a layer. A null or absent sliding_window means none.
 template <class IsSliding>
-std::vector<std::string> read_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window, IsSliding is_sliding);
-std::vector<std::string> apply_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window, const std::vector<bool>& sliding);
+std::vector<std::string> read_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window,
+                                          IsSliding is_sliding);
+std::vector<std::string> apply_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window,
+                                           const std::vector<bool>& sliding);
 
 template <class IsSliding>
-std::vector<std::string> read_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window, IsSliding is_sliding) {
+std::vector<std::string> read_layer_types(const HfConfig& config, DecoderConfig& decoder, std::int64_t sliding_window,
+                                          IsSliding is_sliding) {
   std::vector<bool> sliding;
   for (std::size_t i = 0; i < decoder.layers.size(); ++i) sliding.push_back(is_sliding(static_cast<std::int64_t>(i)));
   return apply_layer_types(config, decoder, sliding_window, sliding);
@@ -65,11 +68,12 @@ struct RotaryQuery {
   bool scaled = true;    // false: rope_scaling is about other layers
   bool partial = false;  // the family knows partial_rotary_factor
   bool yarn_is_longrope = false;
-  std::int64_t default_original = 0;  // of the family's own original_max_position_embeddings, which wins over one in rope_parameters
+  std::int64_t default_original =
+      0;  // of the family's own original_max_position_embeddings, which wins over one in rope_parameters
 };
 
-// Both spellings: rope_parameters {rope_type, rope_theta, ...} of Transformers 5, or rope_theta + rope_scaling {rope_type | type, ...}
-// of Transformers 4; where both are there, rope_scaling wins, as in Transformers. Throws UserError naming the key.
+// Both spellings: rope_parameters {rope_type, rope_theta, ...} of Transformers 5, or rope_theta + rope_scaling {rope_type |
+// type, ...} of Transformers 4; where both are there, rope_scaling wins, as in Transformers. Throws UserError naming the key.
 nn::RotaryConfig read_rotary(const HfConfig& config, const DecoderConfig& decoder, const RotaryQuery& query = {});
 
 }  // namespace oumi

@@ -10,19 +10,79 @@ namespace {
 
 // Keys of Transformers' configs that leave a causal model's logits and loss alone: what it is, how it generates, how it was
 // saved, heads of other tasks, caches.
-constexpr std::array kNeutralKeys = {
-    "architectures", "model_type", "transformers_version", "torch_dtype", "dtype", "auto_map", "use_cache", "cache_implementation",
-    "bos_token_id", "eos_token_id", "pad_token_id", "sep_token_id", "cls_token_id", "mask_token_id", "decoder_start_token_id",
-    "forced_bos_token_id", "forced_eos_token_id", "tokenizer_class", "prefix", "pretraining_tp", "attn_implementation",
-    "torchscript", "tie_encoder_decoder", "return_dict", "return_dict_in_generate", "output_attentions", "output_hidden_states",
-    "output_scores", "id2label", "label2id", "num_labels", "problem_type", "finetuning_task", "task_specific_params",
-    "max_length", "max_new_tokens", "min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty",
-    "temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty", "no_repeat_ngram_size",
-    "encoder_no_repeat_ngram_size", "bad_words_ids", "num_return_sequences", "exponential_decay_length_penalty", "suppress_tokens",
-    "begin_suppress_tokens", "remove_invalid_values", "chunk_size_feed_forward", "tf_legacy_loss", "use_bfloat16",
-    "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "n_ctx",
-    "reorder_and_upcast_attn", "is_decoder", "is_llama_config", "transformers.js_config", "unsloth_fixed", "unsloth_version",
-    "router_aux_loss_coef", "classifier_dropout"};
+constexpr std::array kNeutralKeys = {"architectures",
+                                     "model_type",
+                                     "transformers_version",
+                                     "torch_dtype",
+                                     "dtype",
+                                     "auto_map",
+                                     "use_cache",
+                                     "cache_implementation",
+                                     "bos_token_id",
+                                     "eos_token_id",
+                                     "pad_token_id",
+                                     "sep_token_id",
+                                     "cls_token_id",
+                                     "mask_token_id",
+                                     "decoder_start_token_id",
+                                     "forced_bos_token_id",
+                                     "forced_eos_token_id",
+                                     "tokenizer_class",
+                                     "prefix",
+                                     "pretraining_tp",
+                                     "attn_implementation",
+                                     "torchscript",
+                                     "tie_encoder_decoder",
+                                     "return_dict",
+                                     "return_dict_in_generate",
+                                     "output_attentions",
+                                     "output_hidden_states",
+                                     "output_scores",
+                                     "id2label",
+                                     "label2id",
+                                     "num_labels",
+                                     "problem_type",
+                                     "finetuning_task",
+                                     "task_specific_params",
+                                     "max_length",
+                                     "max_new_tokens",
+                                     "min_length",
+                                     "do_sample",
+                                     "early_stopping",
+                                     "num_beams",
+                                     "num_beam_groups",
+                                     "diversity_penalty",
+                                     "temperature",
+                                     "top_k",
+                                     "top_p",
+                                     "typical_p",
+                                     "repetition_penalty",
+                                     "length_penalty",
+                                     "no_repeat_ngram_size",
+                                     "encoder_no_repeat_ngram_size",
+                                     "bad_words_ids",
+                                     "num_return_sequences",
+                                     "exponential_decay_length_penalty",
+                                     "suppress_tokens",
+                                     "begin_suppress_tokens",
+                                     "remove_invalid_values",
+                                     "chunk_size_feed_forward",
+                                     "tf_legacy_loss",
+                                     "use_bfloat16",
+                                     "summary_type",
+                                     "summary_use_proj",
+                                     "summary_activation",
+                                     "summary_proj_to_labels",
+                                     "summary_first_dropout",
+                                     "n_ctx",
+                                     "reorder_and_upcast_attn",
+                                     "is_decoder",
+                                     "is_llama_config",
+                                     "transformers.js_config",
+                                     "unsloth_fixed",
+                                     "unsloth_version",
+                                     "router_aux_loss_coef",
+                                     "classifier_dropout"};
 
 bool is_unset(const Json& value) {
   return value.is_null() || value == false || (value.is_number() && value == 0) || value == "" ||
@@ -64,7 +124,8 @@ std::int64_t HfConfig::size(const std::string& name, std::int64_t fallback) cons
 }
 
 bool HfConfig::is_whole(const Json& value) {
-  return value.is_number_float() && std::floor(value.get<double>()) == value.get<double>() && std::abs(value.get<double>()) < 1e15;
+  return value.is_number_float() && std::floor(value.get<double>()) == value.get<double>() &&
+         std::abs(value.get<double>()) < 1e15;
 }
 
 void HfConfig::refuse(const std::string& name, const std::string& why) const {

@@ -60,11 +60,16 @@ class HfConfig {
   template <class T>
   T convert(const std::string& name, const Json& value) const {
     const bool fits = [&] {
-      if constexpr (std::is_same_v<T, bool>) return value.is_boolean();
-      else if constexpr (std::is_integral_v<T>) return value.is_number_integer() || is_whole(value);
-      else if constexpr (std::is_floating_point_v<T>) return value.is_number();
-      else if constexpr (std::is_same_v<T, std::string>) return value.is_string();
-      else return value.is_array();
+      if constexpr (std::is_same_v<T, bool>)
+        return value.is_boolean();
+      else if constexpr (std::is_integral_v<T>)
+        return value.is_number_integer() || is_whole(value);
+      else if constexpr (std::is_floating_point_v<T>)
+        return value.is_number();
+      else if constexpr (std::is_same_v<T, std::string>)
+        return value.is_string();
+      else
+        return value.is_array();
     }();
     if (fits) {
       try {
@@ -73,17 +78,23 @@ class HfConfig {
         // Falls through: a list with an element of another type.
       }
     }
-    throw UserError(key(name), std::string("expected ") + type_name<T>() + ", got " + json_type_name(value) + " " + value.dump());
+    throw UserError(key(name),
+                    std::string("expected ") + type_name<T>() + ", got " + json_type_name(value) + " " + value.dump());
   }
   static bool is_whole(const Json& value);
 
   template <class T>
   static const char* type_name() {
-    if constexpr (std::is_same_v<T, bool>) return "bool";
-    else if constexpr (std::is_integral_v<T>) return "int";
-    else if constexpr (std::is_floating_point_v<T>) return "float";
-    else if constexpr (std::is_same_v<T, std::string>) return "str";
-    else return "list";
+    if constexpr (std::is_same_v<T, bool>)
+      return "bool";
+    else if constexpr (std::is_integral_v<T>)
+      return "int";
+    else if constexpr (std::is_floating_point_v<T>)
+      return "float";
+    else if constexpr (std::is_same_v<T, std::string>)
+      return "str";
+    else
+      return "list";
   }
 
   Json values_;

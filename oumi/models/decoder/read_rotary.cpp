@@ -14,13 +14,16 @@ using nn::RotaryType;
 HfConfig rope_parameters(const HfConfig& config, const RotaryQuery& query) {
   Json values = Json::object();
   std::string key = "rope_parameters";
-  const Json *parameters = config.raw("rope_parameters"), *scaling = config.raw("rope_scaling"), *theta = config.raw(query.theta_key);
+  const Json *parameters = config.raw("rope_parameters"), *scaling = config.raw("rope_scaling"),
+             *theta = config.raw(query.theta_key);
   if (parameters != nullptr) {
     if (!parameters->is_object()) throw UserError(config.key(key), "expected dict, got " + json_type_name(*parameters));
     const bool nested = parameters->contains("full_attention") || parameters->contains("sliding_attention");
-    if (nested && query.layer_type.empty()) throw UserError(config.key(key), "this family has one kind of rotary embedding: expected no parts by layer type");
+    if (nested && query.layer_type.empty())
+      throw UserError(config.key(key), "this family has one kind of rotary embedding: expected no parts by layer type");
     if (!nested && !query.layer_type.empty() && !parameters->empty()) {
-      throw UserError(config.key(key), "expected parts by layer type (full_attention, sliding_attention), got " + parameters->dump());
+      throw UserError(config.key(key),
+                      "expected parts by layer type (full_attention, sliding_attention), got " + parameters->dump());
     }
     if (nested) {
       key += "." + query.layer_type;
@@ -71,7 +74,8 @@ std::vector<double> long_factors(const HfConfig& rope, const char* name, std::in
   const auto factors = rope.find<std::vector<double>>(name);
   if (!factors) throw UserError(rope.key(name), "is required for longrope and missing");
   if (static_cast<std::int64_t>(factors->size()) != expected) {
-    throw UserError(rope.key(name), cat("expected ", expected, " numbers (half the rotated channels of a head), got ", factors->size()));
+    throw UserError(rope.key(name),
+                    cat("expected ", expected, " numbers (half the rotated channels of a head), got ", factors->size()));
   }
   return *factors;
 }
@@ -86,22 +90,30 @@ RotaryConfig read_rotary(const HfConfig& config, const DecoderConfig& decoder, c
   rotary.type = parse_type(query.yarn_is_longrope && name == "yarn" ? "longrope" : name, rope.key("rope_type"));
   rotary.theta = rope.get<double>("rope_theta", query.default_theta);
   double partial = rope.get<double>("partial_rotary_factor", 1.0);
-  if (query.partial) partial = rope.values().contains("partial_rotary_factor") ? partial : config.get<double>("partial_rotary_factor", 1.0);
-  if (!query.partial && partial != 1.0) throw UserError(rope.key("partial_rotary_factor"), cat("this family rotates whole heads: expected 1, got ", partial));
+  if (query.partial)
+    partial = rope.values().contains("partial_rotary_factor") ? partial : config.get<double>("partial_rotary_factor", 1.0);
+  if (!query.partial && partial != 1.0)
+    throw UserError(rope.key("partial_rotary_factor"), cat("this family rotates whole heads: expected 1, got ", partial));
   rotary.dim = static_cast<std::int64_t>(static_cast<double>(decoder.dimensions.head_dim) * partial);
-  if (rotary.dim < 2 || rotary.dim % 2 != 0) throw UserError(config.key("head_dim"), cat("rotary embedding needs an even number of channels, got ", rotary.dim));
+  if (rotary.dim < 2 || rotary.dim % 2 != 0)
+    throw UserError(config.key("head_dim"), cat("rotary embedding needs an even number of channels, got ", rotary.dim));
   rotary.max_position_embeddings = decoder.dimensions.max_position_embeddings;
 
-  const bool has_original = rotary.type == RotaryType::kYarn || rotary.type == RotaryType::kLongRope || rotary.type == RotaryType::kLlama3;
+  const bool has_original =
+      rotary.type == RotaryType::kYarn || rotary.type == RotaryType::kLongRope || rotary.type == RotaryType::kLlama3;
   if (has_original) {
     // The config's own key wins over the one inside, as in Transformers.
     const auto inside = rope.find<std::int64_t>("original_max_position_embeddings");
     const auto own = config.find<std::int64_t>("original_max_position_embeddings");
-    const std::int64_t fallback = query.default_original > 0 ? query.default_original : inside.value_or(rotary.max_position_embeddings);
+    const std::int64_t fallback =
+        query.default_original > 0 ? query.default_original : inside.value_or(rotary.max_position_embeddings);
     rotary.original_max_position_embeddings = own.value_or(fallback);
-    if (rotary.original_max_position_embeddings < 1) throw UserError(rope.key("original_max_position_embeddings"), "expected at least 1");
+    if (rotary.original_max_position_embeddings < 1)
+      throw UserError(rope.key("original_max_position_embeddings"), "expected at least 1");
   }
-  const double stretch = has_original ? static_cast<double>(rotary.max_position_embeddings) / static_cast<double>(rotary.original_max_position_embeddings) : 1;
+  const double stretch = has_original ? static_cast<double>(rotary.max_position_embeddings) /
+                                            static_cast<double>(rotary.original_max_position_embeddings)
+                                      : 1;
   switch (rotary.type) {
     case RotaryType::kDefault: break;
     case RotaryType::kLinear:
@@ -122,7 +134,10 @@ RotaryConfig read_rotary(const HfConfig& config, const DecoderConfig& decoder, c
       rotary.short_factor = long_factors(rope, "short_factor", rotary.dim / 2);
       rotary.long_factor = long_factors(rope, "long_factor", rotary.dim / 2);
       const double factor = rope.get<double>("factor", stretch);
-      const double usual = factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(rotary.original_max_position_embeddings)));
+      const double usual =
+          factor <= 1
+              ? 1.0
+              : std::sqrt(1 + std::log(factor) / std::log(static_cast<double>(rotary.original_max_position_embeddings)));
       rotary.attention_factor = rope.get<double>("attention_factor", usual);
       break;
     }

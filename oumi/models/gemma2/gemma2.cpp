@@ -37,9 +37,7 @@ DecoderConfig read_gemma2(const HfConfig& config) {
 }  // namespace
 
 LanguageModelFamily gemma2_family() {
-  return {.model_type = "gemma2",
-          .architecture = "Gemma2ForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
+  return {.model_type = "gemma2", .architecture = "Gemma2ForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
             return std::make_shared<Gemma2ForCausalLM>(read_gemma2(config), decoder_layer_factory<Gemma2DecoderLayerImpl>());
           }};
 }

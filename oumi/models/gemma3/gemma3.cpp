@@ -14,16 +14,16 @@ class Gemma3ForCausalLM : public CausalDecoder {
  public:
   using CausalDecoder::CausalDecoder;
 
-  // The text part of multimodal files: "language_model.model.X" (Transformers 4), "model.language_model.X" (5), beside towers that
-  // are left out.
+  // The text part of multimodal files: "language_model.model.X" (Transformers 4), "model.language_model.X" (5), beside towers
+  // that are left out.
   StateDict from_hf_state_dict(const StateDict& weights, const std::string& origin) const override {
     StateDict text;
     for (const auto& [full, tensor] : weights) {
       std::string name = full;
       if (name.starts_with("language_model.")) name.erase(0, 15);
       if (name.starts_with("model.language_model.")) name.erase(6, 15);
-      const bool other = name.starts_with("vision_tower.") || name.starts_with("multi_modal_projector.") || name.starts_with("model.vision_tower.") ||
-                         name.starts_with("model.multi_modal_projector.");
+      const bool other = name.starts_with("vision_tower.") || name.starts_with("multi_modal_projector.") ||
+                         name.starts_with("model.vision_tower.") || name.starts_with("model.multi_modal_projector.");
       if (!other) text.set(name, tensor);
     }
     return CausalDecoder::from_hf_state_dict(text, origin);
@@ -45,11 +45,13 @@ DecoderConfig read_gemma3(const HfConfig& config) {
                                                      .pad_token_id = 0});
   apply_gemma_block(config, decoder, {});
   const auto window = config.nullable<std::int64_t>("sliding_window", 4096).value_or(0);
-  const auto period = config.find<std::int64_t>("sliding_window_pattern").value_or(config.get<std::int64_t>("_sliding_window_pattern", 6));
+  const auto period =
+      config.find<std::int64_t>("sliding_window_pattern").value_or(config.get<std::int64_t>("_sliding_window_pattern", 6));
   const auto types = read_layer_types(config, decoder, window, [&](std::int64_t layer) { return (layer + 1) % period != 0; });
   // Layers with a window see near tokens only, and keep the frequencies of short contexts.
-  decoder.rotary = {read_rotary(config, decoder, {.layer_type = "full_attention", .default_theta = 1e6}),
-                    read_rotary(config, decoder, {.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .scaled = false})};
+  decoder.rotary = {
+      read_rotary(config, decoder, {.layer_type = "full_attention", .default_theta = 1e6}),
+      read_rotary(config, decoder, {.layer_type = "sliding_attention", .theta_key = "rope_local_base_freq", .scaled = false})};
   for (std::size_t i = 0; i < decoder.layers.size(); ++i) {
     decoder.layers[i].attention.qk_norm = nn::QkNorm::kPerHead;
     decoder.layers[i].attention.rotary = types[i] == "sliding_attention" ? 1 : 0;
@@ -61,11 +63,13 @@ DecoderConfig read_gemma3(const HfConfig& config) {
 Json gemma3_text_config(const Json& config) {
   const auto text = config.find("text_config");
   if (text == config.end() || !text->is_object()) {
-    throw UserError("config.json:text_config", "expected dict, got " + (text == config.end() ? std::string("none") : json_type_name(*text)));
+    throw UserError("config.json:text_config",
+                    "expected dict, got " + (text == config.end() ? std::string("none") : json_type_name(*text)));
   }
   Json result = *text;
   result["architectures"] = Json::array({"Gemma3ForCausalLM"});
-  for (const char* key : {"torch_dtype", "dtype", "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version", "tie_word_embeddings"}) {
+  for (const char* key : {"torch_dtype", "dtype", "bos_token_id", "eos_token_id", "pad_token_id", "transformers_version",
+                          "tie_word_embeddings"}) {
     if (config.contains(key) && !result.contains(key)) result[key] = config[key];
   }
   return result;

@@ -27,8 +27,10 @@ Gpt2Config read_gpt2(const HfConfig& config) {
   gpt.num_heads = size("n_head", "num_attention_heads", 12);
   gpt.max_positions = size("n_positions", "max_position_embeddings", 1024);
   gpt.inner_size = config.get<std::int64_t>("n_inner", 4 * gpt.hidden_size);
-  if (gpt.hidden_size % gpt.num_heads != 0) throw UserError(config.key("n_head"), cat("expected a divisor of n_embd (", gpt.hidden_size, "), got ", gpt.num_heads));
-  gpt.activation = nn::parse_activation(config.get<std::string>("activation_function", "gelu_new"), config.key("activation_function"));
+  if (gpt.hidden_size % gpt.num_heads != 0)
+    throw UserError(config.key("n_head"), cat("expected a divisor of n_embd (", gpt.hidden_size, "), got ", gpt.num_heads));
+  gpt.activation =
+      nn::parse_activation(config.get<std::string>("activation_function", "gelu_new"), config.key("activation_function"));
   gpt.layer_norm_eps = config.get<double>("layer_norm_epsilon", 1e-5);
   gpt.residual_dropout = config.get<double>("resid_pdrop", 0.1);
   gpt.embedding_dropout = config.get<double>("embd_pdrop", 0.1);
@@ -56,13 +58,15 @@ class GPT2ModelImpl : public Module {
   }
 
   Tensor forward(const DecoderInputs& inputs) {
-    const Tensor embedded = inputs.inputs_embeds.defined() ? inputs.inputs_embeds : wte(inputs.input_ids);  // [B, T, hidden_size]
+    const Tensor embedded =
+        inputs.inputs_embeds.defined() ? inputs.inputs_embeds : wte(inputs.input_ids);  // [B, T, hidden_size]
     const std::int64_t new_tokens = embedded.size(1);
     const Tensor positions = decoder_positions(inputs, new_tokens, embedded.device());
     if (!inputs.position_ids.defined() && new_tokens > 0) {
       const std::int64_t length = new_tokens + (inputs.cache == nullptr ? 0 : inputs.cache->length());
       if (length > max_positions_) {
-        throw UserError(call_path::current_path(), cat("expected at most ", max_positions_, " tokens (n_positions), got ", length),
+        throw UserError(call_path::current_path(),
+                        cat("expected at most ", max_positions_, " tokens (n_positions), got ", length),
                         "shorten the sequences: model.model_max_length");
       }
     }
@@ -155,9 +159,9 @@ class GPT2LMHeadModel : public LanguageModel {
 }  // namespace
 
 LanguageModelFamily gpt2_family() {
-  return {.model_type = "gpt2",
-          .architecture = "GPT2LMHeadModel",
-          .make = [](const HfConfig& config) -> LanguageModelPtr { return std::make_shared<GPT2LMHeadModel>(read_gpt2(config)); }};
+  return {.model_type = "gpt2", .architecture = "GPT2LMHeadModel", .make = [](const HfConfig& config) -> LanguageModelPtr {
+            return std::make_shared<GPT2LMHeadModel>(read_gpt2(config));
+          }};
 }
 
 }  // namespace oumi

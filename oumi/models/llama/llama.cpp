@@ -26,9 +26,7 @@ DecoderConfig read_llama(const HfConfig& config) {
 }  // namespace
 
 LanguageModelFamily llama_family() {
-  return {.model_type = "llama",
-          .architecture = "LlamaForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
+  return {.model_type = "llama", .architecture = "LlamaForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
             return std::make_shared<LlamaForCausalLM>(read_llama(config), decoder_layer_factory<LlamaDecoderLayerImpl>());
           }};
 }

@@ -25,11 +25,10 @@ DecoderConfig read_mistral(const HfConfig& config) {
 }  // namespace
 
 LanguageModelFamily mistral_family() {
-  return {.model_type = "mistral",
-          .architecture = "MistralForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
-            return std::make_shared<MistralForCausalLM>(read_mistral(config), decoder_layer_factory<MistralDecoderLayerImpl>());
-          }};
+  return {
+      .model_type = "mistral", .architecture = "MistralForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
+        return std::make_shared<MistralForCausalLM>(read_mistral(config), decoder_layer_factory<MistralDecoderLayerImpl>());
+      }};
 }
 
 }  // namespace oumi

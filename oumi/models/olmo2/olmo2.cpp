@@ -23,9 +23,7 @@ DecoderConfig read_olmo2(const HfConfig& config) {
 }  // namespace
 
 LanguageModelFamily olmo2_family() {
-  return {.model_type = "olmo2",
-          .architecture = "Olmo2ForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
+  return {.model_type = "olmo2", .architecture = "Olmo2ForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
             return std::make_shared<Olmo2ForCausalLM>(read_olmo2(config), decoder_layer_factory<Olmo2DecoderLayerImpl>());
           }};
 }

@@ -36,9 +36,7 @@ DecoderConfig read_phi3(const HfConfig& config) {
 }  // namespace
 
 LanguageModelFamily phi3_family() {
-  return {.model_type = "phi3",
-          .architecture = "Phi3ForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
+  return {.model_type = "phi3", .architecture = "Phi3ForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
             return std::make_shared<Phi3ForCausalLM>(read_phi3(config), decoder_layer_factory<Phi3DecoderLayerImpl>());
           }};
 }

@@ -20,16 +20,15 @@ DecoderConfig read_qwen2(const HfConfig& config) {
   decoder.rotary = {read_rotary(config, decoder)};
   set_attention_bias(decoder, /*qkv=*/true, /*output=*/false);
   const QwenWindow window = read_qwen_window(config);
-  read_layer_types(config, decoder, window.size, [&](std::int64_t layer) { return window.size > 0 && layer >= window.first_layer; });
+  read_layer_types(config, decoder, window.size,
+                   [&](std::int64_t layer) { return window.size > 0 && layer >= window.first_layer; });
   return decoder;
 }
 
 }  // namespace
 
 LanguageModelFamily qwen2_family() {
-  return {.model_type = "qwen2",
-          .architecture = "Qwen2ForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
+  return {.model_type = "qwen2", .architecture = "Qwen2ForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
             return std::make_shared<Qwen2ForCausalLM>(read_qwen2(config), decoder_layer_factory<Qwen2DecoderLayerImpl>());
           }};
 }

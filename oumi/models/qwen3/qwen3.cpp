@@ -25,16 +25,15 @@ DecoderConfig read_qwen3(const HfConfig& config) {
   set_attention_bias(decoder, attention_bias, attention_bias);
   for (nn::DecoderLayerConfig& layer : decoder.layers) layer.attention.qk_norm = nn::QkNorm::kPerHead;
   const QwenWindow window = read_qwen_window(config);
-  read_layer_types(config, decoder, window.size, [&](std::int64_t layer) { return window.size > 0 && layer >= window.first_layer; });
+  read_layer_types(config, decoder, window.size,
+                   [&](std::int64_t layer) { return window.size > 0 && layer >= window.first_layer; });
   return decoder;
 }
 
 }  // namespace
 
 LanguageModelFamily qwen3_family() {
-  return {.model_type = "qwen3",
-          .architecture = "Qwen3ForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
+  return {.model_type = "qwen3", .architecture = "Qwen3ForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
             return std::make_shared<Qwen3ForCausalLM>(read_qwen3(config), decoder_layer_factory<Qwen3DecoderLayerImpl>());
           }};
 }

@@ -17,8 +17,8 @@ class Qwen3MoeForCausalLM : public CausalDecoder {
  public:
   using CausalDecoder::CausalDecoder;
 
-  // Transformers 5 keeps a layer's experts in one tensor: gate_up_proj [experts, 2 intermediate, hidden], gate first, and down_proj
-  // [experts, hidden, intermediate]. The Hub's files, and ours, have one tensor for each.
+  // Transformers 5 keeps a layer's experts in one tensor: gate_up_proj [experts, 2 intermediate, hidden], gate first, and
+  // down_proj [experts, hidden, intermediate]. The Hub's files, and ours, have one tensor for each.
   StateDict from_hf_state_dict(const StateDict& weights, const std::string& origin) const override {
     StateDict split;
     for (const auto& [name, tensor] : weights) {
@@ -46,7 +46,8 @@ class Qwen3MoeForCausalLM : public CausalDecoder {
   Json config_to_save() const override {
     Json config = CausalDecoder::config_to_save();
     // Versions differ in the name.
-    if (config.contains("num_local_experts") && !config.contains("num_experts")) config["num_experts"] = config["num_local_experts"];
+    if (config.contains("num_local_experts") && !config.contains("num_experts"))
+      config["num_experts"] = config["num_local_experts"];
     return config;
   }
 };
@@ -75,7 +76,8 @@ DecoderConfig read_qwen3_moe(const HfConfig& config) {
   experts.num_experts_per_token = config.size("num_experts_per_tok", 8);
   experts.normalize_top_k = config.get<bool>("norm_topk_prob", false);
   if (experts.num_experts < 0 || (experts.num_experts > 0 && experts.num_experts_per_token > experts.num_experts)) {
-    throw UserError(config.key("num_experts_per_tok"), cat("expected at most num_experts (", experts.num_experts, "), got ", experts.num_experts_per_token));
+    throw UserError(config.key("num_experts_per_tok"),
+                    cat("expected at most num_experts (", experts.num_experts, "), got ", experts.num_experts_per_token));
   }
   const auto dense_layers = config.get<std::vector<std::int64_t>>("mlp_only_layers", {});
   const std::int64_t step = config.size("decoder_sparse_step", 1);
@@ -93,11 +95,10 @@ DecoderConfig read_qwen3_moe(const HfConfig& config) {
 }  // namespace
 
 LanguageModelFamily qwen3_moe_family() {
-  return {.model_type = "qwen3_moe",
-          .architecture = "Qwen3MoeForCausalLM",
-          .make = [](const HfConfig& config) -> LanguageModelPtr {
-            return std::make_shared<Qwen3MoeForCausalLM>(read_qwen3_moe(config), decoder_layer_factory<Qwen3MoeDecoderLayerImpl>());
-          }};
+  return {
+      .model_type = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM", .make = [](const HfConfig& config) -> LanguageModelPtr {
+        return std::make_shared<Qwen3MoeForCausalLM>(read_qwen3_moe(config), decoder_layer_factory<Qwen3MoeDecoderLayerImpl>());
+      }};
 }
 
 }  // namespace oumi
