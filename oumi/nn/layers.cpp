@@ -54,6 +54,22 @@ Tensor LinearImpl::forward(const Tensor& input) {
   return adapter ? adapter->forward(input, weight, bias) : at::linear(input, weight, bias);
 }
 
+Tensor LinearImpl::release_weight() {
+  Tensor released = std::move(weight);
+  weight = Tensor();
+  parameters_.erase("weight");
+  return released;
+}
+
+void LinearImpl::set_weight(Tensor value) {
+  const bool trained = value.requires_grad();
+  // In the order of construction, which state dicts and gradient norms follow: weight, then bias.
+  if (parameters_.contains("weight")) parameters_.erase("weight");
+  if (bias.defined()) parameters_.erase("bias");
+  weight = register_parameter("weight", std::move(value), trained);
+  if (bias.defined()) bias = register_parameter("bias", bias, bias.requires_grad());
+}
+
 Conv2dImpl::Conv2dImpl(std::int64_t in_channels, std::int64_t out_channels, std::int64_t kernel_size, Conv2dOptions options)
     : in_channels_(in_channels), options_(options) {
   weight = register_parameter("weight", torch::empty({out_channels, in_channels / options.groups, kernel_size, kernel_size}));

@@ -13,8 +13,10 @@ namespace oumi::nn {
 class LinearAdapter {
  public:
   virtual ~LinearAdapter() = default;
-  // input [*, in_features] -> [*, out_features]; bias may be undefined.
+  // input [*, in_features] -> [*, out_features]; bias may be undefined, and so is a weight that was taken out of the layer.
   virtual Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& bias) = 0;
+  // The layer's weight as a dense tensor, where the adapter holds it in another form; undefined where it does not.
+  virtual Tensor dense_weight() const { return {}; }
 };
 
 // y = x W^T + b.
@@ -31,6 +33,14 @@ class LinearImpl : public Module {
   Tensor weight;  // [out_features, in_features]
   Tensor bias;    // [out_features], undefined without bias
   std::shared_ptr<LinearAdapter> adapter;
+
+  std::int64_t in_features() const noexcept { return in_features_; }
+  std::int64_t out_features() const noexcept { return out_features_; }
+
+  // For adapters that hold the weight in another form: takes the parameter out of the module (`weight` is then undefined) and
+  // returns it; set_weight puts one back, which requires a gradient when `weight` does.
+  Tensor release_weight();
+  void set_weight(Tensor weight);
 
  private:
   std::int64_t in_features_, out_features_;

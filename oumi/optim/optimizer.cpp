@@ -6,6 +6,7 @@
 
 #include "oumi/base/kwargs.h"
 #include "oumi/base/registry.h"
+#include "oumi/optim/eight_bit_adamw.h"
 #include "oumi/optim/fused_optimizers.h"
 #include "oumi/optim/loop_optimizers.h"
 
@@ -25,11 +26,8 @@ constexpr std::array kUnsupported = {
     "adamw_torch_4bit",
     "adamw_torch_8bit",
     "ademamix",
-    "adamw_bnb_8bit",
-    "adamw_8bit",
     "ademamix_8bit",
     "lion_8bit",
-    "paged_adamw_8bit",
     "paged_ademamix_32bit",
     "paged_ademamix_8bit",
     "paged_lion_8bit",
@@ -124,6 +122,15 @@ OptimizerPtr make_adam(const OptimizerOptions& options, const Groups& groups, Ad
   return std::make_unique<Adam>(groups, options.learning_rate, settings);
 }
 
+OptimizerPtr make_adamw_8bit(const OptimizerOptions& options, const Groups& groups) {
+  const Kwargs args = parse_args(options.optim_args);
+  const EightBitAdamSettings settings{.beta1 = beta(args, "beta1", options.adam_beta1),
+                                      .beta2 = beta(args, "beta2", options.adam_beta2),
+                                      .eps = not_negative(args, "eps", options.adam_epsilon)};
+  args.check_all_read();
+  return std::make_unique<EightBitAdamW>(groups, options.learning_rate, settings, options.full_precision_states);
+}
+
 OptimizerPtr make_sgd(const OptimizerOptions& options, const Groups& groups) {
   const Kwargs args = parse_args(options.optim_args);
   const SgdSettings settings{.momentum = not_negative(args, "momentum", options.sgd_momentum),
@@ -198,6 +205,7 @@ Registry<OptimizerFactory>& registry() {
     filled->add("adam", [](const auto& options, const auto& groups) {
       return make_adam(options, groups, {.decoupled = false, .fused = true});
     });
+    for (const char* name : {"adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit"}) filled->add(name, make_adamw_8bit);
     filled->add("sgd", make_sgd);
     filled->add("adagrad", make_adagrad);
     filled->add("rmsprop", make_rmsprop);

@@ -3,6 +3,7 @@
 //   adamw_torch, adamw_torch_fused, adamw, paged_adamw, paged_adamw_32bit   AdamW (decoupled weight decay)
 //   adam                                                                   Adam (weight decay added to the gradient)
 //   sgd, adagrad, rmsprop                                                  as torch.optim
+//   adamw_8bit, adamw_bnb_8bit, paged_adamw_8bit                           AdamW with 8-bit states, as bitsandbytes
 //   adafactor                                                              as transformers.Adafactor
 //   lion, lion_32bit, paged_lion_32bit                                     Chen et al. 2023, arXiv:2302.06675
 //
@@ -30,8 +31,11 @@ struct OptimizerOptions {
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double sgd_momentum = 0.0;
+  // Names of parameters whose state stays float32 under 8-bit optimizers: embeddings, as Hugging Face.
+  std::vector<std::string> full_precision_states{};
   // Further settings as "key=value,key=value". Keys by optimizer:
-  //   adamw*, adam: beta1, beta2, eps, amsgrad          lion*: beta1, beta2
+  //   adamw*, adam: beta1, beta2, eps; amsgrad but for 8 bits
+  //   lion*: beta1, beta2
   //   sgd: momentum, dampening, nesterov                adagrad: lr_decay, eps, initial_accumulator_value
   //   rmsprop: momentum, alpha, eps, centered
   //   adafactor: eps1, eps2, clip_threshold, decay_rate, beta1, scale_parameter, relative_step, warmup_init

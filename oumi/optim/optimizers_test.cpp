@@ -90,7 +90,7 @@ TEST(Optimizers, BadNamesAreRefused) {
               HasSubstr("[training.optimizer] unknown optimizer 'adamw_troch' (did you mean 'adamw_torch'?"));
   EXPECT_THAT(refused({.name = "adamw_troch"}), HasSubstr("rmsprop"));
   EXPECT_THAT(refused({.name = "GaLore_AdamW"}), HasSubstr("[training.optimizer] optimizer 'GaLore_AdamW' is not supported"));
-  EXPECT_THAT(refused({.name = "adamw_bnb_8bit"}), HasSubstr("is not supported"));
+  EXPECT_THAT(refused({.name = "lion_8bit"}), HasSubstr("is not supported"));
   EXPECT_THAT(refused({.name = ""}), HasSubstr("unknown optimizer ''"));
 }
 

@@ -149,6 +149,7 @@ ParameterState parameter_state(const IValue& entry, const StateAccess& access, c
     if (!item.key().isString()) bad(where, "a key of the parameter's state", "str", &item.key());
     const std::string& slot = item.key().toStringRef();
     if (slot == "step" || slot == "RMS" || item.value().isNone()) continue;  // RMS: Adafactor computes it anew at each step
+    if (slot == "qmap1" || slot == "qmap2") continue;  // bitsandbytes writes its maps, which are constants
     const IValue value = item.value();
     if (!value.isTensor()) bad(where, cat("'", slot, "'"), "a tensor", &value);
     state.slots.set(slot, value.toTensor());

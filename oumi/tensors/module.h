@@ -9,7 +9,9 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -31,6 +33,16 @@ class CallHook {
   virtual void after(Module& module, const TensorRefs& results) { (void)module, (void)results; }
 };
 
+// Runs a module's forward in its own way, now and perhaps again later: what activation checkpointing stands on.
+class CallWrapper {
+ public:
+  // Takes the call's tensors in TensorRefs' order (some may be undefined) and returns the results' tensors. May be called again
+  // after the call has ended; holds what the call needs beside tensors, and none of the tensors themselves.
+  using Function = std::function<std::vector<Tensor>(std::vector<Tensor>)>;
+  virtual ~CallWrapper() = default;
+  virtual std::vector<Tensor> run(Module& module, const Function& forward, std::vector<Tensor> arguments) = 0;
+};
+
 // A torch::nn::Module with the call path.
 class Module : public torch::nn::Module {
  public:
@@ -41,8 +53,14 @@ class Module : public torch::nn::Module {
   void clear_call_hooks() { hooks_.clear(); }
   const std::vector<std::shared_ptr<CallHook>>& call_hooks() const noexcept { return hooks_; }
 
+  // Runs forward inside the hooks: `before` sees the arguments first, `after` the results last. nullptr takes it away. Tensors
+  // inside arguments of unknown types (structs) are not the wrapper's business: they must need no gradient.
+  void set_call_wrapper(std::shared_ptr<CallWrapper> wrapper) { wrapper_ = std::move(wrapper); }
+  const std::shared_ptr<CallWrapper>& call_wrapper() const noexcept { return wrapper_; }
+
  private:
   std::vector<std::shared_ptr<CallHook>> hooks_;
+  std::shared_ptr<CallWrapper> wrapper_;
 };
 
 namespace call_path {
@@ -72,6 +90,8 @@ inline void collect(TensorRefs& refs, std::optional<Tensor>& tensor) {
 }
 template <class... Ts>
 void collect(TensorRefs& refs, std::tuple<Ts...>& values);
+template <class A, class B>
+void collect(TensorRefs& refs, std::pair<A, B>& values);
 template <class T>
 void collect(TensorRefs&, T&) {}  // scalars, options: not a hook's business
 template <class... Ts>
@@ -79,18 +99,60 @@ void collect(TensorRefs& refs, std::tuple<Ts...>& values) {
   std::apply([&](auto&... value) { (collect(refs, value), ...); }, values);
 }
 
+template <class A, class B>
+void collect(TensorRefs& refs, std::pair<A, B>& values) {
+  collect(refs, values.first);
+  collect(refs, values.second);
+}
+
+template <class T>
+std::vector<Tensor> tensors_of(T& values) {
+  TensorRefs refs;
+  collect(refs, values);
+  std::vector<Tensor> tensors;
+  for (const Tensor* tensor : refs) tensors.push_back(*tensor);
+  return tensors;
+}
+template <class T>
+void replace_tensors(T& values, std::vector<Tensor> tensors) {
+  TensorRefs refs;
+  collect(refs, values);
+  for (std::size_t i = 0; i < refs.size(); ++i) *refs[i] = std::move(tensors[i]);
+}
+
+// `forward(arguments...)` through the module's wrapper.
+template <class Forward, class Arguments>
+auto call_wrapped(Module& module, const Forward& forward, Arguments& arguments) {
+  using Result = std::decay_t<decltype(std::apply(forward, arguments))>;
+  std::vector<Tensor> inputs = tensors_of(arguments);
+  const auto blank = std::make_shared<Arguments>(arguments);
+  replace_tensors(*blank, std::vector<Tensor>(inputs.size()));
+  const auto result = std::make_shared<std::optional<Result>>();  // alive during this call alone: a later run leaves no result
+  const CallWrapper::Function function = [forward, blank, kept = std::weak_ptr<std::optional<Result>>(result)](std::vector<Tensor> tensors) {
+    Arguments filled = *blank;
+    replace_tensors(filled, std::move(tensors));
+    Result values = std::apply(forward, filled);
+    std::vector<Tensor> outputs = tensors_of(values);
+    if (const auto target = kept.lock()) target->emplace(std::move(values));
+    return outputs;
+  };
+  std::vector<Tensor> outputs = module.call_wrapper()->run(module, function, std::move(inputs));
+  replace_tensors(**result, std::move(outputs));
+  return std::move(**result);
+}
+
 // Runs `forward(arguments...)` with `module`'s hooks around it.
 template <class Forward, class... Arguments>
 auto call(Module& module, Forward&& forward, Arguments&&... arguments) {
   const Frame frame(module);
   try {
-    if (module.call_hooks().empty()) return forward(std::forward<Arguments>(arguments)...);
+    if (module.call_hooks().empty() && !module.call_wrapper()) return forward(std::forward<Arguments>(arguments)...);
     // Hooks may replace arguments, so they work on copies (a tensor's copy is a handle).
     std::tuple<std::decay_t<Arguments>...> copies(std::forward<Arguments>(arguments)...);
     TensorRefs refs;
     collect(refs, copies);
     for (const auto& hook : module.call_hooks()) hook->before(module, refs);
-    auto results = std::apply(std::forward<Forward>(forward), copies);
+    auto results = module.call_wrapper() ? call_wrapped(module, forward, copies) : std::apply(forward, copies);
     refs.clear();
     collect(refs, results);
     for (auto hook = module.call_hooks().rbegin(); hook != module.call_hooks().rend(); ++hook) (*hook)->after(module, refs);

@@ -1,0 +1,78 @@
+#include "oumi/nn/lora.h"
+
+#include <ATen/ops/dropout.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/matmul.h>
+#include <c10/core/GradMode.h>
+#include <torch/nn/init.h>
+
+#include "oumi/base/error.h"
+#include "oumi/base/strings.h"
+
+namespace oumi::nn {
+
+LoraAdapter::LoraAdapter(Linear lora_A, Linear lora_B, const LoraOptions& options, std::shared_ptr<LinearAdapter> base)
+    : lora_A_(std::move(lora_A)), lora_B_(std::move(lora_B)), options_(options), base_(std::move(base)) {}
+
+Tensor LoraAdapter::forward(const Tensor& input, const Tensor& weight, const Tensor& bias) {
+  const Tensor result = base_ ? base_->forward(input, weight, bias) : at::linear(input, weight, bias);
+  Tensor reduced = input.to(lora_A_->weight.scalar_type());
+  if (options_.dropout > 0) reduced = at::dropout(reduced, options_.dropout, lora_A_->is_training());
+  reduced = at::linear(reduced, lora_A_->weight);
+  return (result + at::linear(reduced, lora_B_->weight) * options_.scaling).to(result.scalar_type());
+}
+
+Tensor LoraAdapter::delta() const {
+  const c10::AutoGradMode no_grad(false);
+  return at::matmul(lora_B_->weight.to(at::kFloat), lora_A_->weight.to(at::kFloat)) * options_.scaling;
+}
+
+std::shared_ptr<LoraAdapter> add_lora(LinearImpl& layer, const LoraOptions& options) {
+  if (lora_of(layer) != nullptr) throw InternalError("a linear layer got a second LoRA adapter");
+  if (options.rank < 1) throw UserError("peft.lora_r", cat("expected a rank of at least 1, got ", options.rank));
+  Linear lora_A(layer.in_features(), options.rank, false), lora_B(options.rank, layer.out_features(), false);
+  {
+    const c10::AutoGradMode no_grad(false);
+    if (options.init == LoraInit::kDefault) lora_A->reset_parameters();
+    if (options.init == LoraInit::kGaussian) torch::nn::init::normal_(lora_A->weight, 0.0, 1.0 / static_cast<double>(options.rank));
+    if (options.init != LoraInit::kRandom) lora_B->weight.zero_();
+  }
+  const Tensor& like = layer.weight.defined() ? layer.weight : layer.bias;
+  if (like.defined()) {
+    const auto dtype = like.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    lora_A->to(like.device(), dtype);
+    lora_B->to(like.device(), dtype);
+  }
+  auto adapter = std::make_shared<LoraAdapter>(lora_A, lora_B, options, layer.adapter);
+  layer.register_module("lora_A", lora_A);
+  layer.register_module("lora_B", lora_B);
+  layer.adapter = adapter;
+  return adapter;
+}
+
+LoraAdapter* lora_of(const LinearImpl& layer) { return dynamic_cast<LoraAdapter*>(layer.adapter.get()); }
+
+void remove_lora(LinearImpl& layer) {
+  const LoraAdapter* adapter = lora_of(layer);
+  if (adapter == nullptr) return;
+  layer.unregister_module("lora_A");
+  layer.unregister_module("lora_B");
+  layer.adapter = std::shared_ptr<LinearAdapter>(adapter->base());  // last: it ends the adapter
+}
+
+void merge_lora(LinearImpl& layer) {
+  const LoraAdapter* adapter = lora_of(layer);
+  if (adapter == nullptr) return;
+  const c10::AutoGradMode no_grad(false);
+  const Tensor delta = adapter->delta();
+  Tensor dense = adapter->dense_weight();
+  remove_lora(layer);
+  if (dense.defined()) {
+    layer.adapter = nullptr;
+    layer.set_weight(dense.to(at::kFloat).add_(delta));
+  } else {
+    layer.weight.add_(delta.to(layer.weight.scalar_type()));
+  }
+}
+
+}  // namespace oumi::nn

@@ -1,0 +1,75 @@
+#include "oumi/nn/lora.h"
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/zeros_like.h>
+#include <gmock/gmock.h>
+#include <torch/types.h>
+
+namespace oumi::nn {
+namespace {
+
+using ::testing::ElementsAre;
+
+TEST(Lora, StartsAsTheBaseAndAddsTheScaledProduct) {
+  at::manual_seed(1);
+  Linear layer(6, 4);
+  const Tensor x = at::randn({3, 6});
+  const Tensor before = layer(x);
+  const auto adapter = add_lora(*layer, {.rank = 2, .scaling = 3.0});
+  EXPECT_TRUE(at::equal(layer(x), before));
+  EXPECT_THAT(layer->named_parameters().keys(), ElementsAre("weight", "bias", "lora_A.weight", "lora_B.weight"));
+  {
+    const c10::AutoGradMode no_grad(false);
+    adapter->lora_B()->weight.normal_();
+  }
+  const Tensor expected = before + 3.0 * at::linear(at::linear(x, adapter->lora_A()->weight), adapter->lora_B()->weight);
+  EXPECT_TRUE(at::allclose(layer(x), expected, 1e-6, 1e-6));
+}
+
+TEST(Lora, MergedLayerComputesTheSame) {
+  at::manual_seed(2);
+  Linear layer(8, 5);
+  const Tensor x = at::randn({3, 8});
+  add_lora(*layer, {.rank = 3, .scaling = 0.5, .init = LoraInit::kRandom});
+  const Tensor adapted = layer(x);
+  merge_lora(*layer);
+  EXPECT_EQ(lora_of(*layer), nullptr);
+  EXPECT_THAT(layer->named_parameters().keys(), ElementsAre("weight", "bias"));
+  EXPECT_TRUE(at::allclose(layer(x), adapted, 1e-5, 1e-6));
+}
+
+TEST(Lora, DropoutActsInTrainingModeAlone) {
+  at::manual_seed(3);
+  Linear layer(64, 4);
+  add_lora(*layer, {.rank = 2, .scaling = 1.0, .dropout = 0.5, .init = LoraInit::kRandom});
+  const Tensor x = at::ones({1, 64});
+  EXPECT_FALSE(at::equal(layer(x), layer(x)));
+  layer->eval();
+  EXPECT_TRUE(at::equal(layer(x), layer(x)));
+}
+
+TEST(Lora, HalfPrecisionBaseKeepsFloatAdapters) {
+  Linear layer(8, 4);
+  layer->to(at::kBFloat16);
+  const auto adapter = add_lora(*layer, {.rank = 2});
+  EXPECT_EQ(adapter->lora_A()->weight.scalar_type(), at::kFloat);
+  const Tensor out = layer(at::ones({2, 8}, at::kBFloat16));
+  EXPECT_EQ(out.scalar_type(), at::kBFloat16);
+  out.sum().backward();
+  EXPECT_TRUE(adapter->lora_B()->weight.grad().defined());
+}
+
+TEST(Lora, GaussianInitHasThePublishedSpread) {
+  at::manual_seed(4);
+  Linear layer(4096, 4);
+  const auto adapter = add_lora(*layer, {.rank = 8, .init = LoraInit::kGaussian});
+  EXPECT_NEAR(adapter->lora_A()->weight.std().item<double>(), 1.0 / 8, 0.002);
+  EXPECT_TRUE(at::equal(adapter->lora_B()->weight, at::zeros_like(adapter->lora_B()->weight)));
+}
+
+}  // namespace
+}  // namespace oumi::nn
