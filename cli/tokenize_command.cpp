@@ -80,7 +80,8 @@ void print_coloured(const TokenIds& ids, const TokenIds& labels, const TokenIds&
 void print(const Sample& sample, std::int64_t index, const Tokenizer* tokenizer) {
   if (!sample.contains("input_ids")) {
     std::cout << "sample " << index << '\n';
-    for (const auto& [name, value] : as_json(sample, tokenizer).items()) std::cout << "  " << name << ": " << (value.is_string() ? value.get<std::string>() : value.dump()) << '\n';
+    const Json parts = as_json(sample, tokenizer);
+    for (const auto& [name, value] : parts.items()) std::cout << "  " << name << ": " << (value.is_string() ? value.get<std::string>() : value.dump()) << '\n';
     return;
   }
   const TokenIds ids = token_field(sample, "input_ids", "input_ids");

@@ -67,6 +67,11 @@ cp rows.jsonl map.jsonl
 expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json --data.train.stream true --data.train.datasets '[{dataset_name: text, dataset_path: a.txt, dataset_kwargs: {seq_length: 4}}]'
 check 'assert open("map.jsonl").read() == open("rows.jsonl").read()'
 
+CASE=preferences
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --limit 1 --data.train.datasets '[{dataset_name: debug_dpo}]'
+expect_stdout "  rejected: <|im_start|>assistant"
+expect_error 2 "holds preferences" "$OUMI_CPP" train -c run.yaml --data.train.datasets '[{dataset_name: debug_dpo}]'
+
 CASE="bad data"
 bad() {
   local text=$1
