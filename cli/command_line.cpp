@@ -4,15 +4,18 @@
 #include <iostream>
 
 #include "oumi/base/error.h"
+#include "oumi/base/json.h"
 #include "oumi/base/version.h"
 
 namespace oumi::cli {
 namespace {
 
-void add_config_options(CLI::App& verb, CommandLine& line) {
+enum class ConfigFile { kRequired, kOptional };
+
+void add_config_options(CLI::App& verb, CommandLine& line, ConfigFile config = ConfigFile::kRequired) {
   verb.add_option("-c,--config", line.configs, "config file (YAML); may be repeated, later ones win")
       ->type_name("FILE")
-      ->required()
+      ->required(config == ConfigFile::kRequired)
       ->allow_extra_args(false);
   verb.add_option("--plugin", line.plugins, "shared library with models, datasets, ... of your own; may be repeated")
       ->type_name("LIB")
@@ -39,6 +42,53 @@ void add_tokenizer_train(CLI::App& verb, CommandLine& line) {
   add_flag("--lowercase", "wordpiece: ignore case");
 }
 
+// Options that are short for a config field. Texts are quoted, so that none of them is read as YAML.
+struct Shortcut {
+  const char* option;
+  const char* key;
+  const char* type;
+  const char* help;
+};
+
+constexpr Shortcut kGenerationShortcuts[] = {
+    {"--max-new-tokens", "generation.max_new_tokens", "N", "longest answer, in tokens"},
+    {"--temperature", "generation.temperature", "T", "above 0: sampling; 0: always the likeliest token"},
+    {"--top-k", "generation.top_k", "K", "sample among the K likeliest tokens; 0: all"},
+    {"--top-p", "generation.top_p", "P", "sample among the likeliest tokens that together reach P"},
+    {"--min-p", "generation.min_p", "P", "sample among tokens with at least P times the likeliest one's probability"},
+    {"--repetition-penalty", "generation.repetition_penalty", "R", "above 1: what was there becomes less likely"},
+    {"--seed", "generation.seed", "N", "of the random numbers"},
+    {"--batch-size", "generation.batch_size", "N", "rows that are answered together"},
+    {"--system-prompt", "system_prompt", "TEXT", "begins conversations that have no system message"},
+};
+
+void add_infer(CLI::App& app, CommandLine& line) {
+  CLI::App* infer = app.add_subcommand("infer", "chat with a model, or answer a file of conversations or prompts");
+  add_config_options(*infer, line, ConfigFile::kOptional);
+  infer->add_option("--model", line.model, "a model's folder, an adapter's folder, or a name on the Hub")->type_name("MODEL");
+  infer->add_option("--input", line.input, "JSONL with conversations ({\"messages\": ...}) or prompts ({\"prompt\": ...})")
+      ->type_name("FILE");
+  infer->add_option("-o,--output", line.output, "JSONL with the answers")->type_name("FILE");
+  for (const Shortcut& shortcut : kGenerationShortcuts) {
+    const bool text = std::string(shortcut.type) == "TEXT";
+    infer
+        ->add_option_function<std::string>(
+            shortcut.option,
+            [&line, shortcut, text](const std::string& value) {
+              line.shortcuts.push_back(std::string(shortcut.key) + "=" + (text ? Json(value).dump() : value));
+            },
+            shortcut.help)
+        ->type_name(shortcut.type);
+  }
+  infer
+      ->add_option_function<std::vector<std::string>>(
+          "--stop",
+          [&line](const std::vector<std::string>& texts) { line.shortcuts.push_back("generation.stop_strings=" + Json(texts).dump()); },
+          "a text that ends the answer; may be repeated")
+      ->type_name("TEXT")
+      ->allow_extra_args(false);
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
@@ -55,6 +105,9 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   CLI::App* evaluate = app.add_subcommand("evaluate", "measure the trained model on data.validation");
   add_config_options(*evaluate, line);
   evaluate->add_flag("--json", line.json, "print one JSON object as the last line");
+  evaluate->add_option("--model", line.model, "measure this model instead of the config's (language models)")->type_name("MODEL");
+  evaluate->add_option("--multiple-choice", line.multiple_choice, "JSONL with questions for a language model: query, choices, gold")
+      ->type_name("FILE");
   CLI::App* predict = app.add_subcommand("predict", "write the trained model's predictions for data.test or data.validation");
   add_config_options(*predict, line);
   predict
@@ -66,6 +119,7 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   add_config_options(*tokenize, line);
   tokenize->add_option("--limit", line.limit, "samples to show (default: all)")->type_name("N")->check(CLI::NonNegativeNumber);
   tokenize->add_flag("--json", line.json, "one JSON object a line: input_ids, attention_mask, labels, text");
+  add_infer(app, line);
 
   CLI::App* config = app.add_subcommand("config", "look at a config");
   config->require_subcommand(1);
@@ -117,6 +171,8 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
     line.subverb = verb->get_name();
   }
   line.overrides = verb->remaining();
+  if (!line.model.empty()) line.shortcuts.push_back("model.model_name=" + Json(line.model).dump());
+  line.overrides.insert(line.overrides.end(), line.shortcuts.begin(), line.shortcuts.end());
   return line;
 }
 

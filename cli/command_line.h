@@ -16,7 +16,11 @@ struct CommandLine {
   std::vector<std::string> plugins;    // --plugin
   std::vector<std::string> arguments;  // of verbs that take none of the above: as typed
   std::map<std::string, std::vector<std::string>> options;  // of verbs with options of their own: "--name" to what was given
+  std::vector<std::string> shortcuts;  // options that stand for overrides, as key=value; part of `overrides` too
   std::string output;                  // -o
+  std::string model;                   // infer and evaluate --model: wins over the config's model.model_name
+  std::string input;                   // infer --input
+  std::string multiple_choice;         // evaluate --multiple-choice
   bool overwrite = false;              // train --overwrite
   bool json = false;                   // --json
   std::int64_t limit = -1;                // tokenize --limit; below zero: all

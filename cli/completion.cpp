@@ -20,9 +20,13 @@ struct Verb {
 
 constexpr Verb kVerbs[] = {
     {"train", "train a model by a config", "--config --plugin --overwrite --help", "", true},
-    {"evaluate", "measure a model on data.validation", "--config --plugin --json --help", "", true},
+    {"evaluate", "measure a model on data.validation", "--config --plugin --json --model --multiple-choice --help", "", true},
     {"predict", "write a model's predictions", "--config --plugin --output --help", "", true},
     {"tokenize", "show the training samples as the model gets them", "--config --plugin --limit --json --help", "", true},
+    {"infer", "chat with a model, or answer a file",
+     "--config --plugin --model --input --output --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
+     "--batch-size --system-prompt --stop --help",
+     "", true},
     {"config", "show or check a config", "--config --plugin --help", "show check", true},
     {"checkpoint", "verify or convert checkpoints", "--help", "verify convert", false},
     {"tokenizer", "make a tokenizer", "--files --vocab-size --out --kind --chat-template --special --bos --eos --unk --pad --min-frequency --model-max-length --add-bos --add-eos --lowercase --help",
@@ -66,7 +70,7 @@ _oumi_cpp() {
 )",
              cases, R"(  esac
   case "$previous" in
-    -c|--config|-o|--output|--plugin|--files|--out) compopt -o default; return ;;
+    -c|--config|-o|--output|--plugin|--model|--input|--multiple-choice|--files|--out) compopt -o default; return ;;
   esac
   if [[ $COMP_CWORD -eq 2 && -n $words && $current != -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -108,7 +112,7 @@ _oumi_cpp() {
 )",
              cases, R"(  esac
   case "$words[CURRENT-1]" in
-    -c|--config|-o|--output|--plugin|--files|--out) _files; return ;;
+    -c|--config|-o|--output|--plugin|--model|--input|--multiple-choice|--files|--out) _files; return ;;
   esac
   if (( CURRENT == 3 && $#words_ )) && [[ "$words[CURRENT]" != -* ]]; then
     compadd -a words_
@@ -145,8 +149,8 @@ std::string fish_script(const std::vector<ConfigKeyHelp>& keys) {
       const std::string name = option.substr(2);
       const char* extra = name == "config"                              ? " -s c -r -F"
                           : name == "output"                            ? " -s o -r -F"
-                          : name == "plugin"                            ? " -r -F"
-                          : name == "limit" || name == "nproc-per-node" ? " -x"
+                          : name == "plugin" || name == "model" || name == "input" || name == "multiple-choice" ? " -r -F"
+                          : name == "limit" || name == "nproc-per-node" || (std::string_view(verb.name) == "infer" && name != "help") ? " -x"
                                                                         : "";
       script += cat("complete -c oumi-cpp", condition, extra, " -l ", name, "\n");
     }

@@ -7,6 +7,7 @@
 #include "cli/checkpoint_command.h"
 #include "cli/command_line.h"
 #include "cli/completion.h"
+#include "cli/download_progress.h"
 #include "cli/env_command.h"
 #include "cli/report_command.h"
 #include "cli/tokenizer_command.h"
@@ -21,6 +22,7 @@ namespace {
 using oumi::cli::CommandLine;
 
 int dispatch(const CommandLine& line) {
+  oumi::cli::show_downloads();
   oumi::load_plugins(line.plugins);
   std::vector<std::string> arguments = line.arguments;
   if (line.json) arguments.emplace_back("--json");
@@ -29,6 +31,7 @@ int dispatch(const CommandLine& line) {
   if (line.verb == "evaluate") return oumi::cli::evaluate_command(line);
   if (line.verb == "predict") return oumi::cli::predict_command(line);
   if (line.verb == "tokenize") return oumi::cli::tokenize_command(line);
+  if (line.verb == "infer") return oumi::cli::infer_command(line);
   if (line.verb == "config") return oumi::cli::check_command(line);
   if (line.verb == "report") return oumi::cli::report_command(arguments);
   if (line.verb == "tokenizer") return oumi::cli::tokenizer_train_command(line.options);
