@@ -14,6 +14,7 @@
 #include "oumi/base/version.h"
 #include "oumi/config/support.h"
 #include "oumi/models/build_model.h"
+#include "oumi/models/model_location.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
 #include "oumi/plugin/plugin.h"
@@ -172,8 +173,10 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     refuse_unsupported(config);
     // The model first: its initial weights depend on the seed alone, not on what the data draws.
     at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
-    TrainerOptions trainer = trainer_options(config, build_model(config.model));
-    const RunData data(config, {.notice = log_info});
+    TrainingConfig local = config;  // what is written keeps the names that were given
+    local.model = with_local_files(config.model);
+    TrainerOptions trainer = trainer_options(config, build_model(local.model));
+    const RunData data(local, {.notice = log_info});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);
     if (data.has(DatasetSplitKind::kValidation)) {

@@ -61,6 +61,10 @@ TrainingConfig choose(const TrainingConfig& config, const TrainedModelChoice& ch
   params.load_pretrained_weights = true;
   run.training.use_peft = false;  // adapter_model says it all
   params = with_local_files(std::move(params));
+  if (!fs::exists(params.model_name)) {
+    throw UserError("model.model_name", "there is no folder '" + params.model_name + "', and it is no name on the Hub: expected a model's folder or 'org/name'",
+                    "check the path; relative paths start at the current folder");
+  }
   return run;
 }
 
