@@ -5,6 +5,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/config/aliases.h"
+#include "oumi/config/field_notes.h"
 
 namespace oumi {
 namespace {
@@ -149,6 +150,41 @@ void note_trainer_kwargs(const Config& config, std::vector<SupportNote>& notes) 
   }
 }
 
+// One note for each field, or for each section, that differs from its default without being read.
+void note_changed_fields(const Config& config, std::vector<SupportNote>& notes) {
+  const std::vector<std::string> changed = changed_fields(config);
+  for (const FieldNote& note : field_notes()) {
+    if (note.applies != nullptr && !note.applies(config)) continue;
+    std::vector<std::string> keys;
+    for (const std::string& key : changed) {
+      if (covers(note, key)) keys.push_back(key);
+    }
+    if (!keys.empty()) notes.push_back({join(keys, ", "), note.kind, note.text});
+  }
+}
+
+// accelerate's settings of the loader: all but one hold by themselves, or ask for another order of samples.
+void note_accelerator_config(const Config& config, std::vector<SupportNote>& notes) {
+  const auto is = [&](const char* name, bool value) {
+    const auto found = config.training.accelerator_config.find(name);
+    return found != config.training.accelerator_config.end() && *found == value;
+  };
+  const std::string key = "training.accelerator_config.";
+  for (const auto& [name, value] : config.training.accelerator_config.items()) {
+    if (name == "split_batches" && is("split_batches", true)) {
+      notes.push_back({key + name, kRefused, "divide training.per_device_train_batch_size by the number of ranks instead"});
+    } else if (name == "even_batches" && is("even_batches", false)) {
+      notes.push_back({key + name, kRefused, "ranks always get the same number of batches"});
+    } else if (name == "use_seedable_sampler" && is("use_seedable_sampler", false)) {
+      notes.push_back({key + name, kRefused, "the order of samples always follows training.data_seed"});
+    } else if (name == "dispatch_batches" && is("dispatch_batches", true)) {
+      notes.push_back({key + name, kMapped, "each rank reads its own share of the data"});
+    } else if (!is_one_of(name, {"split_batches", "even_batches", "use_seedable_sampler", "dispatch_batches"})) {
+      notes.push_back({key + name, kMapped, "has no meaning here"});
+    }
+  }
+}
+
 }  // namespace
 
 const char* support_word(SupportKind kind) {
@@ -166,6 +202,8 @@ std::vector<SupportNote> support_notes(const TrainingConfig& config) {
   for (const Row& row : kRows) {
     if (row.applies(config)) notes.push_back({row.key, row.kind, row.text});
   }
+  note_changed_fields(config, notes);
+  note_accelerator_config(config, notes);
   note_trainer_kwargs(config, notes);
   note_unused_arguments(config, notes);
   return notes;
@@ -188,6 +226,8 @@ std::string support_table_markdown() {
   std::string out = "| setting | value | what happens | |\n|---|---|---|---|\n";
   for (const Row& row : kRows)
     out += cat("| `", row.key, "` | ", row.value, " | ", support_word(row.kind), " | ", row.text, " |\n");
+  for (const FieldNote& note : field_notes())
+    out += cat("| `", note.key, "` | other than the default | ", support_word(note.kind), " | ", note.text, " |\n");
   return out;
 }
 

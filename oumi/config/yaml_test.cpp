@@ -238,7 +238,9 @@ TEST(Writer, ConfigsAreFixedPoints) {
 }
 
 TEST(Writer, RecipesAreFixedPoints) {
-  const std::filesystem::path folder = source_dir() / "../shared/data/oumi/recipes";
+  const char* data = std::getenv("OUMI_SHARED_DATA");
+  const std::filesystem::path folder =
+      (data == nullptr ? source_dir() / "../shared/data" : std::filesystem::path(data)) / "oumi/recipes";
   if (!std::filesystem::exists(folder)) GTEST_SKIP() << "no recipes here";
   int count = 0;
   for (const auto& file : std::filesystem::directory_iterator(folder)) {

@@ -17,6 +17,7 @@
 #include "oumi/models/model_location.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
+#include "oumi/models/summary.h"
 #include "oumi/plugin/plugin.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/run_files.h"
@@ -176,6 +177,7 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     TrainingConfig local = config;  // what is written keeps the names that were given
     local.model = with_local_files(config.model);
     TrainerOptions trainer = trainer_options(config, build_model(local.model));
+    if (config.training.log_model_summary) log_info(model_summary(*trainer.model));
     const RunData data(local, {.notice = log_info});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);
