@@ -53,6 +53,16 @@ class Model : public Module {
 
 using ModelPtr = std::shared_ptr<Model>;
 
+// A saved folder's "model_type": T::kModelType where the class is another's by another spelling, else the class's own name.
+template <class T>
+std::string model_type_name() {
+  if constexpr (requires { T::kModelType; }) {
+    return T::kModelType;
+  } else {
+    return class_name(typeid(T));
+  }
+}
+
 // Builds a model of class T; every key of `kwargs` that T's constructor did not read is an error. T takes `const Kwargs&`
 // or nothing.
 template <class T>
@@ -64,7 +74,7 @@ std::shared_ptr<T> make_model(Kwargs kwargs = {}) {
     model = std::make_shared<T>();
   }
   kwargs.check_all_read();
-  model->set_identity(class_name(typeid(T)), std::move(kwargs));
+  model->set_identity(model_type_name<T>(), std::move(kwargs));
   return model;
 }
 

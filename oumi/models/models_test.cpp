@@ -107,6 +107,13 @@ TEST(Models, SavedFolderComesBackEqual) {
               HasSubstr("expected shape [8, 320], got [7, 320]"));
 }
 
+// Oumi's from_pretrained refuses a folder whose model_type is not its class's name, letter by letter.
+TEST(Models, SavedFoldersCarryOumisClassNames) {
+  EXPECT_EQ(create_model("CnnClassifier", Kwargs{{"image_width", 28}, {"image_height", 28}})->model_type(), "CNNClassifier");
+  EXPECT_EQ(create_model("MlpEncoder", Kwargs{})->model_type(), "MLPEncoder");
+  EXPECT_EQ(create_model("SimpleModel", Kwargs{})->model_type(), "SimpleModel");
+}
+
 TEST(Models, RegisteredNameWithPretrainedWeightsIsRefused) {
   EXPECT_THAT(error_of([] { build_model({.model_name = "SimpleModel"}); }), HasSubstr("load_pretrained_weights: false"));
 }

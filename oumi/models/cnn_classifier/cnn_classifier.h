@@ -13,6 +13,7 @@ namespace oumi {
 // it on and its evaluation loss is random.
 class CnnClassifier : public Model {
  public:
+  static constexpr const char* kModelType = "CNNClassifier";  // the class in Oumi, whose from_pretrained compares it
   explicit CnnClassifier(const Kwargs& kwargs);
   Outputs forward(const Batch& batch) override;
   // (log-probabilities, labels) -> mean negative log likelihood; labels of -100 ignored.

@@ -12,6 +12,7 @@ namespace oumi {
 // Kwargs: input_dim (768), hidden_dim (128), output_dim (10).
 class MlpEncoder : public Model {
  public:
+  static constexpr const char* kModelType = "MLPEncoder";  // the class in Oumi, whose from_pretrained compares it
   explicit MlpEncoder(const Kwargs& kwargs = {});
   Outputs forward(const Batch& batch) override;
 
