@@ -60,13 +60,7 @@ void Trainer::save_checkpoint(Run& run) {
       writer.add_json("scheduler.json", run.scheduler->state_dict());
       writer.add_state("rng_state.safetensors", {{"cpu", run.boundary.rng_state}});
       if (run.ema) writer.add_state("ema.safetensors", run.ema->state_dict());
-      writer.add_json("data_state.json", {{"epoch", run.boundary.epoch},
-                                          {"batches", run.boundary.batches},
-                                          {"epoch_ended", run.boundary.epoch_ended},
-                                          {"loader", run.boundary.loader_state},
-                                          {"batch_size", run.loader->options().batch_size},
-                                          {"seed", args_.data_seed.value_or(args_.seed)},
-                                          {"dataset_fingerprint", options_.train_dataset->fingerprint()}});
+      writer.add_json("data_state.json", data_position(run));
       writer.add_json("environment.json", numerics_environment());
       if (args_.save_hf_optimizer) {
         write_torch_file(directory / "optimizer.pt", to_torch_optimizer_state(*run.optimizer));
@@ -105,6 +99,7 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
       TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
   run.resumed_step = run.saved_step = state_.global_step;
   run.resumed_samples = state_.samples_seen;
+  restore_data_position(run, checkpoint);  // may lengthen the schedule that is loaded below
   for (const CallbackPtr& callback : callbacks_) {
     if (!callback->name().empty() && state_.stateful_callbacks.contains(callback->name()))
       callback->load_state_dict(state_.stateful_callbacks[callback->name()]);
@@ -131,35 +126,6 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
     restore_cpu_rng_state(run.boundary.rng_state);
   }
 
-  if (fs::exists(checkpoint / "data_state.json")) {
-    const Json data = read_json_file(checkpoint / "data_state.json");
-    const std::string saved = data.value("dataset_fingerprint", std::string());
-    if (saved != options_.train_dataset->fingerprint() && !args_.ignore_data_skip) {
-      throw UserError(checkpoint.string(),
-                      "the training data changed since the checkpoint: expected fingerprint " + saved + ", got " +
-                          options_.train_dataset->fingerprint(),
-                      "resume with the same data, or start its epoch afresh with training.ignore_data_skip: true");
-    }
-    run.boundary.epoch = data.value("epoch", std::int64_t{0});
-    run.boundary.batches = data.value("batches", std::int64_t{0});
-    run.boundary.epoch_ended = data.value("epoch_ended", false);
-    if (!options_.train_dataset->is_map_style()) run.boundary.loader_state = data["loader"];
-    const std::int64_t old_batch = data.value("batch_size", run.loader->options().batch_size);
-    if (old_batch != run.loader->options().batch_size) {
-      // The position is kept by samples: the epoch goes on with those that were not seen yet.
-      const std::int64_t new_batch = run.loader->options().batch_size;
-      log_warning(cat("the batch size changed from ", old_batch, " to ", new_batch,
-                      " since the checkpoint; the epoch goes on at sample ", run.boundary.batches * old_batch));
-      run.boundary.batches = run.boundary.batches * old_batch / new_batch;
-    }
-  } else {
-    run.boundary.epoch = state_.global_step / plan_.updates_per_epoch;
-    run.boundary.batches = state_.global_step % plan_.updates_per_epoch * args_.gradient_accumulation_steps;
-  }
-  if (args_.ignore_data_skip && !run.boundary.epoch_ended) {
-    run.boundary.batches = 0;  // the epoch is read from its beginning again
-    run.boundary.loader_state = Json();
-  }
   if (ours && fs::exists(checkpoint / "environment.json")) {
     const Json then = read_json_file(checkpoint / "environment.json"), now = numerics_environment();
     for (const auto& [key, value] : now.items()) {

@@ -48,8 +48,10 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
   if (run.boundary.loader_state.is_null()) {
     run.loader->start_epoch(epoch, run.boundary.batches);
   } else {
-    run.loader->load_state_dict(run.boundary.loader_state);  // a resumed stream
+    run.loader->load_state_dict(run.boundary.loader_state);  // a resumed epoch
+    run.boundary.batches = run.loader->position();
   }
+  run.batches_in_epoch = run.loader->batches_per_epoch().value_or(plan_.batches_per_epoch);
   run.epoch_begun = true;
   control_.should_epoch_stop = false;
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_epoch_begin(context); });
@@ -72,11 +74,12 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
     update(run, micro_batches);
     run.boundary.batches += static_cast<std::int64_t>(micro_batches.size());
     state_.epoch =
-        static_cast<double>(epoch) + static_cast<double>(run.boundary.batches) / static_cast<double>(plan_.batches_per_epoch);
+        static_cast<double>(epoch) + static_cast<double>(run.boundary.batches) / static_cast<double>(run.batches_in_epoch);
     after_update(run);
   }
-  if (control_.should_training_stop && run.boundary.batches < plan_.batches_per_epoch) return;  // the epoch is not over
-  run.boundary.epoch_ended = true;
+  // As HF, an epoch that the run ends in has its closing log, evaluation and save too; one that goes on after a resume is not
+  // over.
+  run.boundary.epoch_ended = !control_.should_training_stop || run.boundary.batches >= run.batches_in_epoch;
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_epoch_end(context); });
   maybe_log_evaluate_save(run);
 }
@@ -84,8 +87,8 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
 void Trainer::mark_boundary(Run& run) {
   run.boundary.rng_state = cpu_rng_state();
   run.boundary.buffers.clear();
-  // Before the first epoch the loader stands nowhere: a resumed stream's position is the checkpoint's.
-  if (run.epoch_begun && !options_.train_dataset->is_map_style()) run.boundary.loader_state = run.loader->state_dict();
+  // Before the first epoch the loader stands nowhere: a resumed run's position is the checkpoint's.
+  if (run.epoch_begun) run.boundary.loader_state = run.loader->state_dict();
 }
 
 void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
@@ -101,6 +104,7 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
     try {
       loss += training_step(*model_, batch, count).item<double>();
     } catch (const UserError& error) {
+      if (error.component() == "labels") throw;  // names its one sample
       throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")",
                       error.hint());
     }

@@ -3,7 +3,10 @@
 #include <ATen/ops/tensor.h>
 #include <torch/types.h>
 
+#include <string_view>
+
 #include "oumi/base/strings.h"
+#include "oumi/trainer/label_check.h"
 #include "oumi/trainer/precision.h"
 #include "oumi/trainer/trainer.h"
 
@@ -14,6 +17,18 @@ bool Trainer::uses_own_loss() const {
 }
 
 Tensor Trainer::compute_loss(Model& model, const Batch& batch, Outputs* outputs) {
+  try {
+    return loss_of(model, batch, outputs);
+  } catch (const std::exception& error) {
+    const std::string_view message = error.what();
+    const bool may_be_a_label = message.find("out of bounds") != message.npos || message.find("out of range") != message.npos;
+    const std::string label = may_be_a_label ? describe_bad_label(model, batch) : "";
+    if (label.empty()) throw;
+    throw UserError("labels", label, "correct the data, or give the model as many classes as it has");
+  }
+}
+
+Tensor Trainer::loss_of(Model& model, const Batch& batch, Outputs* outputs) {
   Outputs results = model(batch);
   Tensor loss;
   if (options_.compute_loss_func) {

@@ -24,7 +24,7 @@ struct Boundary {
   std::int64_t epoch = 0;
   std::int64_t batches = 0;     // micro-batches consumed in this epoch
   bool epoch_ended = false;     // the epoch's closing log, evaluation and save have run
-  Json loader_state;            // iterable datasets only: map-style ones seek by `batches`
+  Json loader_state;            // where the loader stood; null before the epoch has begun
   std::vector<Tensor> buffers;  // copies of the model's buffers, when an update has several micro-batches
 };
 
@@ -43,12 +43,13 @@ struct Trainer::Run {
   std::unique_ptr<EventHub> events;
   RateMeter rate;
   Boundary boundary;
-  bool epoch_begun = false;       // the loader is at a position of this run
-  double loss = 0;                // of the last update
-  double learning_rate = 0;       // that the last update used
-  double grad_norm = 0;           // of the last update, before clipping
-  std::int64_t saved_step = -1;   // of the last checkpoint
-  std::int64_t resumed_step = 0;  // 0: from the start
+  bool epoch_begun = false;           // the loader is at a position of this run
+  std::int64_t batches_in_epoch = 0;  // of this rank; fewer than the plan's where a resumed epoch changed its batch size
+  double loss = 0;                    // of the last update
+  double learning_rate = 0;           // that the last update used
+  double grad_norm = 0;               // of the last update, before clipping
+  std::int64_t saved_step = -1;       // of the last checkpoint
+  std::int64_t resumed_step = 0;      // 0: from the start
   std::int64_t resumed_samples = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 

@@ -125,12 +125,7 @@ void Trainer::prepare(Run& run) {
                                    groups);
   }
   run.scheduler = options_.optimizers.lr_scheduler;
-  if (!run.scheduler) {
-    run.scheduler = std::make_shared<LrScheduler>(*run.optimizer, ScheduleOptions{.type = args_.lr_scheduler_type,
-                                                                                  .warmup_steps = plan_.warmup_steps,
-                                                                                  .total_steps = plan_.max_steps,
-                                                                                  .kwargs = args_.lr_scheduler_kwargs});
-  }
+  if (!run.scheduler) run.scheduler = make_scheduler(run);
   if (run.scheduler->needs_metric() && args_.eval_strategy == "no") {
     throw UserError("training.lr_scheduler_type",
                     "'" + args_.lr_scheduler_type + "' follows an evaluation metric: expected an eval_strategy other than 'no'",
@@ -174,6 +169,13 @@ void Trainer::prepare(Run& run) {
                             .config_yaml = options_.config_yaml,
                             .start_step = state_.global_step,
                             .total_steps = plan_.max_steps});
+}
+
+std::shared_ptr<LrScheduler> Trainer::make_scheduler(Run& run) const {
+  return std::make_shared<LrScheduler>(*run.optimizer, ScheduleOptions{.type = args_.lr_scheduler_type,
+                                                                       .warmup_steps = plan_.warmup_steps,
+                                                                       .total_steps = plan_.max_steps,
+                                                                       .kwargs = args_.lr_scheduler_kwargs});
 }
 
 TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {

@@ -134,6 +134,11 @@ class Trainer {
   void maybe_log_evaluate_save(Run& run);
   void prepare(Run& run);
   void restore(Run& run, const std::filesystem::path& checkpoint);
+  Json data_position(const Run& run) const;
+  void restore_data_position(Run& run, const std::filesystem::path& checkpoint);
+  Json position_of_steps(Run& run) const;
+  void replan_after_change(Run& run, const Json& data, const std::string& changes);
+  std::shared_ptr<LrScheduler> make_scheduler(Run& run) const;
   void save_checkpoint(Run& run);
   void stop_if_asked(Run& run);
   void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm);
@@ -142,6 +147,7 @@ class Trainer {
   void write_report_data();
   MetricValues evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer);
   bool uses_own_loss() const;
+  Tensor loss_of(Model& model, const Batch& batch, Outputs* outputs);
   template <class Notify>
   void notify(Notify&& notify_one);
 
