@@ -5,6 +5,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/json.h"
+#include "oumi/base/strings.h"
 #include "oumi/base/version.h"
 
 namespace oumi::cli {
@@ -89,6 +90,28 @@ void add_infer(CLI::App& app, CommandLine& line) {
       ->allow_extra_args(false);
 }
 
+// The first word of the command line that should have named a verb of `app` (or of the verb before it) and does not.
+[[noreturn]] void throw_for_verb(const CLI::App& app, int argc, char** argv, const std::string& otherwise) {
+  const CLI::App* owner = &app;
+  std::string path = "oumi-cpp";
+  for (int i = 1; i < argc && !owner->get_subcommands({}).empty(); ++i) {
+    const std::string word = argv[i];
+    if (word.starts_with("-")) break;
+    std::vector<std::string> verbs;
+    const CLI::App* next = nullptr;
+    for (const CLI::App* verb : owner->get_subcommands({})) {
+      verbs.push_back(verb->get_name());
+      if (word == verb->get_name()) next = verb;
+    }
+    if (next == nullptr) {
+      throw UserError("command line", "expected a command of " + path + ", got '" + word + "'", suggestion(word, verbs));
+    }
+    owner = next;
+    path += " " + word;
+  }
+  throw UserError("command line", otherwise, "see " + path + " --help");
+}
+
 }  // namespace
 
 CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
@@ -162,7 +185,7 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
     exit_code = app.exit(help);
     return line;
   } catch (const CLI::ParseError& error) {
-    throw UserError("command line", error.what(), "see oumi-cpp --help");
+    throw_for_verb(app, argc, argv, error.what());
   }
   const CLI::App* verb = app.get_subcommands().front();
   line.verb = verb->get_name();
