@@ -144,6 +144,20 @@ for prefix, count in counts.items():
 PY
 }
 
+# simple_model_config: the model and data sections of a config for SimpleModel on small_fashion's folder `data`; `training:` follows.
+simple_model_config() {
+  cat <<'YAML'
+model:
+  model_name: SimpleModel
+  load_pretrained_weights: false
+data:
+  train:
+    datasets: [{dataset_name: idx, dataset_path: data, split: train}]
+  validation:
+    datasets: [{dataset_name: idx, dataset_path: data, split: test}]
+YAML
+}
+
 # flip_bit FILE OFFSET (negative: from the end)
 flip_bit() {
   python3 - "$@" <<'PY'

@@ -30,6 +30,7 @@ constexpr FieldNote kNotes[] = {
     {"training.gradient_checkpointing_kwargs", kMapped, "no effect: training.enable_gradient_checkpointing is off",
      [](const Config& c) { return !c.training.enable_gradient_checkpointing; }},
     // --- data ---
+    {"data.train.datasets[].subset", kMapped, "no effect: dataset_path names the files that are read"},
     {"data.train.datasets[].transform_num_workers", kMapped, "transforms run in the loader's threads: see training.dataloader_num_workers"},
     // --- model ---
     {"model.tool_call_parser", kMapped, "no effect: tool calls in generated text are not parsed"},

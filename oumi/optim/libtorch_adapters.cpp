@@ -47,11 +47,12 @@ std::vector<std::string> adam_slots(const Options& options) {
   return slots;
 }
 
-struct AdamTraits {
-  using Optimizer = torch::optim::Adam;
-  using Options = torch::optim::AdamOptions;
-  using State = torch::optim::AdamParamState;
-  static constexpr const char* kKind = "adam";
+// Adam and AdamW, whose options and states are alike.
+template <class OptimizerType, class OptionsType, class StateType>
+struct AdamLikeTraits {
+  using Optimizer = OptimizerType;
+  using Options = OptionsType;
+  using State = StateType;
   static constexpr bool kCountsSteps = true;
   static Json settings(const Options& options) { return adam_settings(options); }
   static void load_settings(Options& options, const Json& values) { load_adam_settings(options, values); }
@@ -60,17 +61,12 @@ struct AdamTraits {
   static void write(State& state, const ParameterState& in) { write_adam(state, in); }
 };
 
-struct AdamWTraits {
-  using Optimizer = torch::optim::AdamW;
-  using Options = torch::optim::AdamWOptions;
-  using State = torch::optim::AdamWParamState;
+struct AdamTraits : AdamLikeTraits<torch::optim::Adam, torch::optim::AdamOptions, torch::optim::AdamParamState> {
+  static constexpr const char* kKind = "adam";
+};
+
+struct AdamWTraits : AdamLikeTraits<torch::optim::AdamW, torch::optim::AdamWOptions, torch::optim::AdamWParamState> {
   static constexpr const char* kKind = "adamw";
-  static constexpr bool kCountsSteps = true;
-  static Json settings(const Options& options) { return adam_settings(options); }
-  static void load_settings(Options& options, const Json& values) { load_adam_settings(options, values); }
-  static std::vector<std::string> slots(const Options& options) { return adam_slots(options); }
-  static void read(const State& state, ParameterState& out) { read_adam(state, out); }
-  static void write(State& state, const ParameterState& in) { write_adam(state, in); }
 };
 
 struct SgdTraits {

@@ -39,8 +39,7 @@ struct Settings {
   double epochs = 1;
 };
 
-// The batches of a run in `folder`, from its last checkpoint on where there is one; its final state goes to `state`.
-std::vector<std::vector<std::int64_t>> train(const fs::path& folder, const Settings& settings, TrainerState* state = nullptr) {
+TrainingArguments arguments(const fs::path& folder, const Settings& settings) {
   TrainingArguments args{
       .output_dir = folder.string(), .num_train_epochs = settings.epochs, .per_device_train_batch_size = settings.batch_size};
   args.max_steps = settings.max_steps;
@@ -48,15 +47,28 @@ std::vector<std::vector<std::int64_t>> train(const fs::path& folder, const Setti
   args.save_steps = 1;
   args.report_to.clear();
   args.disable_tqdm = true;
-  const auto model = make_model<RecordingNet>();
-  Trainer trainer({.model = model,
-                   .args = args,
-                   .train_dataset = std::make_shared<TensorDataset>(
-                       TensorDict{{"x", at::ones({kSamples, 4})}, {"labels", at::arange(kSamples).remainder(3)}})});
-  trainer.train("last");
-  if (state != nullptr) *state = trainer.state();
-  return model->batches;
+  return args;
 }
+
+DatasetPtr make_data(const Tensor& labels) {
+  return std::make_shared<TensorDataset>(TensorDict{{"x", at::ones({kSamples, 4})}, {"labels", labels}});
+}
+
+struct Result {
+  std::vector<std::vector<std::int64_t>> batches;
+  TrainerState state;
+};
+
+// Trains in `args.output_dir`, from `checkpoint` on.
+Result train(const TrainingArguments& args, const std::string& checkpoint = "last",
+             const Tensor& labels = at::arange(kSamples).remainder(3)) {
+  const auto model = make_model<RecordingNet>();
+  Trainer trainer({.model = model, .args = args, .train_dataset = make_data(labels)});
+  trainer.train(checkpoint);
+  return {model->batches, trainer.state()};
+}
+
+Result train(const fs::path& folder, const Settings& settings) { return train(arguments(folder, settings)); }
 
 std::vector<std::int64_t> flattened(const std::vector<std::vector<std::int64_t>>& batches) {
   std::vector<std::int64_t> ids;
@@ -72,44 +84,51 @@ std::vector<std::int64_t> order_of_epoch(std::int64_t epoch) {
   return order;
 }
 
+std::vector<std::int64_t> after(const std::vector<std::int64_t>& order, std::int64_t seen) {
+  return {order.begin() + seen, order.end()};
+}
+
+template <class Run>
+UserError user_error(Run run) {
+  try {
+    run();
+  } catch (const UserError& error) {
+    return error;
+  }
+  return UserError("none", "nothing was thrown");
+}
+
 TEST(Resume, AnotherBatchSizeGoesOnWithTheVeryNextSample) {
-  const std::vector<std::int64_t> order = order_of_epoch(0);
   for (const std::int64_t batch_size : {1, 3, 5, 6, 8, 12, 50}) {
     SCOPED_TRACE(batch_size);
     const TemporaryDirectory folder;
     train(folder.path(), {.batch_size = 4, .max_steps = 2});  // 8 of the 20 samples
-    TrainerState state;
-    const auto batches = train(folder.path(), {.batch_size = batch_size}, &state);
-    EXPECT_EQ(flattened(batches), std::vector<std::int64_t>(order.begin() + 8, order.end()));
+    const Result rest = train(folder.path(), {.batch_size = batch_size});
+    EXPECT_EQ(flattened(rest.batches), after(order_of_epoch(0), 8));
+    EXPECT_EQ(static_cast<std::int64_t>(rest.batches.front().size()), std::min<std::int64_t>(batch_size, 12));
     const std::int64_t updates = (12 + batch_size - 1) / batch_size;
-    EXPECT_EQ(state.global_step, 2 + updates);
-    EXPECT_EQ(state.max_steps, 2 + updates);
-    EXPECT_DOUBLE_EQ(state.epoch, 1.0);
-    EXPECT_EQ(static_cast<std::int64_t>(batches.front().size()), std::min<std::int64_t>(batch_size, 12));
+    EXPECT_EQ(rest.state.global_step, 2 + updates);
+    EXPECT_EQ(rest.state.max_steps, 2 + updates);
+    EXPECT_DOUBLE_EQ(rest.state.epoch, 1.0);
   }
 }
 
 TEST(Resume, AnotherAccumulationKeepsTheEpochs) {
   const TemporaryDirectory folder;
   train(folder.path(), {.batch_size = 2, .accumulation = 1, .max_steps = 3});  // 6 samples
-  TrainerState state;
-  const auto batches = train(folder.path(), {.batch_size = 2, .accumulation = 3, .epochs = 2}, &state);
-  std::vector<std::int64_t> expected = order_of_epoch(0), second = order_of_epoch(1);
-  expected.erase(expected.begin(), expected.begin() + 6);
+  const Result rest = train(folder.path(), {.batch_size = 2, .accumulation = 3, .epochs = 2});
+  std::vector<std::int64_t> expected = after(order_of_epoch(0), 6), second = order_of_epoch(1);
   expected.insert(expected.end(), second.begin(), second.end());
-  EXPECT_EQ(flattened(batches), expected);
-  EXPECT_EQ(state.global_step, 3 + 3 + 4);  // 7 micro-batches left, then 10
-  EXPECT_DOUBLE_EQ(state.epoch, 2.0);
+  EXPECT_EQ(flattened(rest.batches), expected);
+  EXPECT_EQ(rest.state.global_step, 3 + 3 + 4);  // 7 micro-batches left, then 10
+  EXPECT_DOUBLE_EQ(rest.state.epoch, 2.0);
 }
 
 TEST(Resume, TwiceWithOtherBatchSizes) {
   const TemporaryDirectory folder;
   train(folder.path(), {.batch_size = 4, .max_steps = 2});
   train(folder.path(), {.batch_size = 5, .max_steps = 3});  // 8 + 5 samples
-  EXPECT_EQ(flattened(train(folder.path(), {.batch_size = 3})), [&] {
-    auto order = order_of_epoch(0);
-    return std::vector<std::int64_t>(order.begin() + 13, order.end());
-  }());
+  EXPECT_EQ(flattened(train(folder.path(), {.batch_size = 3}).batches), after(order_of_epoch(0), 13));
 }
 
 // HF's Trainer writes updates and a batch size alone.
@@ -119,57 +138,25 @@ TEST(Resume, FromACheckpointWithoutAPosition) {
   const fs::path checkpoint = folder.path() / "checkpoint-2";
   fs::remove(checkpoint / "data_state.json");
   fs::remove(checkpoint / "manifest.json");
-  fs::remove_all(folder.path() / "checkpoint-1");
-  TrainingArguments args{.output_dir = folder.path().string(), .num_train_epochs = 1, .per_device_train_batch_size = 3};
-  args.report_to.clear();
-  args.disable_tqdm = true;
-  const auto model = make_model<RecordingNet>();
-  Trainer trainer({.model = model,
-                   .args = args,
-                   .train_dataset = std::make_shared<TensorDataset>(
-                       TensorDict{{"x", at::ones({kSamples, 4})}, {"labels", at::arange(kSamples).remainder(3)}})});
-  trainer.train(checkpoint.string());
-  const auto order = order_of_epoch(0);
-  EXPECT_EQ(flattened(model->batches), std::vector<std::int64_t>(order.begin() + 8, order.end()));
+  const Result rest = train(arguments(folder.path(), {.batch_size = 3}), checkpoint.string());
+  EXPECT_EQ(flattened(rest.batches), after(order_of_epoch(0), 8));
 }
 
 TEST(Resume, AnotherOrderIsRefused) {
   const TemporaryDirectory folder;
   train(folder.path(), {.batch_size = 4, .max_steps = 2});
-  TrainingArguments args{.output_dir = folder.path().string(), .num_train_epochs = 1, .per_device_train_batch_size = 4};
-  args.report_to.clear();
-  args.disable_tqdm = true;
+  TrainingArguments args = arguments(folder.path(), {.batch_size = 4});
   args.data_seed = 7;
-  Trainer trainer({.model = make_model<RecordingNet>(),
-                   .args = args,
-                   .train_dataset = std::make_shared<TensorDataset>(
-                       TensorDict{{"x", at::ones({kSamples, 4})}, {"labels", at::arange(kSamples).remainder(3)}})});
-  try {
-    trainer.train("last");
-    FAIL() << "another data_seed went on in the middle of an epoch";
-  } catch (const UserError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("seed: expected 42"));
-  }
+  EXPECT_THAT(user_error([&] { train(args); }).message(), testing::HasSubstr("seed: expected 42"));
 }
 
 TEST(Labels, OutOfRangeNamesTheOneSample) {
   const TemporaryDirectory folder;
   Tensor labels = at::arange(kSamples).remainder(3);
   labels[13] = 3;
-  TrainingArguments args{.output_dir = folder.path().string(), .num_train_epochs = 1, .per_device_train_batch_size = 4};
-  args.report_to.clear();
-  args.disable_tqdm = true;
-  Trainer trainer(
-      {.model = make_model<RecordingNet>(),
-       .args = args,
-       .train_dataset = std::make_shared<TensorDataset>(TensorDict{{"x", at::ones({kSamples, 4})}, {"labels", labels}})});
-  try {
-    trainer.train();
-    FAIL() << "a label out of range went through";
-  } catch (const UserError& error) {
-    EXPECT_EQ(error.component(), "labels");
-    EXPECT_EQ(error.message(), "sample 13: expected a label of 0 to 2, or -100 to leave it out, got 3");
-  }
+  const UserError error = user_error([&] { train(arguments(folder.path(), {}), "", labels); });
+  EXPECT_EQ(error.component(), "labels");
+  EXPECT_EQ(error.message(), "sample 13: expected a label of 0 to 2, or -100 to leave it out, got 3");
 }
 
 }  // namespace

@@ -3,15 +3,8 @@
 source "$(dirname "$0")/../lib.sh"
 
 small_fashion data 512 200
-cat >run.yaml <<'YAML'
-model:
-  model_name: SimpleModel
-  load_pretrained_weights: false
-data:
-  train:
-    datasets: [{dataset_name: idx, dataset_path: data, split: train}]
-  validation:
-    datasets: [{dataset_name: idx, dataset_path: data, split: test}]
+simple_model_config >run.yaml
+cat >>run.yaml <<'YAML'
 training:
   output_dir: out
   max_steps: 12
