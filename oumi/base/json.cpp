@@ -47,7 +47,9 @@ std::string type_name(nlohmann::json::value_t type) {
 
 Json parse_json(const std::string& text, const std::string& origin) { return parse<Json>(text, origin); }
 
-nlohmann::json parse_large_json(const std::string& text, const std::string& origin) { return parse<nlohmann::json>(text, origin); }
+nlohmann::json parse_large_json(const std::string& text, const std::string& origin) {
+  return parse<nlohmann::json>(text, origin);
+}
 
 Json read_json_file(const std::filesystem::path& path) { return parse_json(read_text_file(path), path.string()); }
 

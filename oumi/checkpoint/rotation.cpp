@@ -15,7 +15,9 @@ RotationResult rotate_checkpoints(const std::filesystem::path& output_dir, const
   }
   if (ours.empty()) return result;
   const std::int64_t newest = ours.back().step;
-  const auto is_protected = [&](std::int64_t step) { return step == newest || step == options.best_step; };
+  const auto is_protected = [&](std::int64_t step) {
+    return (options.keep_newest && step == newest) || step == options.best_step;
+  };
   std::int64_t protected_count = 0;
   for (const auto& folder : ours) protected_count += is_protected(folder.step);
   const std::int64_t keep = std::max(options.save_total_limit, protected_count);

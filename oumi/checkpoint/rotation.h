@@ -13,6 +13,7 @@ namespace oumi {
 struct RotationOptions {
   std::int64_t save_total_limit = 0;           // 0 or less: keep all
   std::optional<std::int64_t> best_step = {};  // of the best checkpoint so far; it stays
+  bool keep_newest = true;                     // false: at the end of a run, where the best alone is wanted
 };
 
 struct RotationResult {

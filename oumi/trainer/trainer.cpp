@@ -197,7 +197,8 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_begin(context); });
   if (args_.eval_on_start && state_.global_step == 0) {
     const RateMeter::Pause pause(run.rate);
-    evaluate_or_stop(run);
+    const MetricValues metrics = evaluate_or_stop(run);
+    notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_evaluate(context, metrics); });
   }
   if (state_.evaluation_pending) {
     control_.should_evaluate = true;
@@ -235,7 +236,7 @@ void Trainer::finish(Run& run, TrainOutput& output) {
   state_.train_seconds += seconds;
   if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() &&
       args_.load_best_model_at_end) {
-    rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step});
+    rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step, .keep_newest = false});
   }
   if (args_.save_final_model) save_model();
   write_report_data();

@@ -1,5 +1,6 @@
 // Mutations of the seeds, the same ones every time: what `make test` runs in place of a fuzzer.
 //   fuzz_replay [TARGET [ROUND]]     all targets, one of them, or one input of one (written to fuzz_input and run)
+#include <csignal>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -87,6 +88,16 @@ std::string input_of(const Target& target, int round) {
   return mutated(seeds[seed], random);
 }
 
+volatile std::sig_atomic_t current_round = -1;
+
+// Says which input crashed, then crashes as before.
+void on_crash(int signal) {
+  std::signal(signal, SIG_DFL);
+  std::fprintf(stderr, "signal %d in round %d\n", signal,
+               static_cast<int>(current_round));  // not async-safe, but the last thing
+  std::raise(signal);
+}
+
 bool replay(const Target& target) {
   const std::vector<std::string> seeds = target.seeds();
   for (const std::string& seed : seeds) {
@@ -99,6 +110,7 @@ bool replay(const Target& target) {
   }
   int failures = 0;
   for (int round = 0; round < kRounds; ++round) {
+    current_round = round;
     const std::string failure = run(target, input_of(target, round));
     if (failure.empty()) continue;
     if (++failures <= 3) std::fprintf(stderr, "%s round %d: %s\n", target.name, round, failure.c_str());
@@ -108,6 +120,7 @@ bool replay(const Target& target) {
 }
 
 int main_of(int argc, char** argv) {
+  for (const int signal : {SIGSEGV, SIGABRT, SIGFPE, SIGBUS}) std::signal(signal, on_crash);
   bool good = true;
   for (const Target& target : targets()) {
     if (argc > 1 && std::string(argv[1]) != target.name) continue;

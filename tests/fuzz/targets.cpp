@@ -29,7 +29,7 @@ data:
     datasets:
       - {dataset_name: d, split: "train[:90%]", sample_count: 3}
       - dataset_name: &name e
-        dataset_kwargs: {path: *name, on: yes, "quoted \u00e9": 'it''s'}
+        dataset_kwargs: {path: *name, flag: yes, "quoted \u00e9": 'it''s'}
   validation: {datasets: [{dataset_name: d}]}
 training:
   learning_rate: 1.0e-3
@@ -73,7 +73,8 @@ std::vector<std::string> override_seeds() {
 }
 std::vector<std::string> split_seeds() { return {"train", "train[:90%]+test[10:20]", "train[-5%:]", "validation[3:]"}; }
 std::vector<std::string> manifest_seeds() {
-  Manifest manifest{.step = 3};
+  Manifest manifest;
+  manifest.step = 3;
   manifest.files["model.safetensors"] = {.size = 12, .xxh3_128 = std::string(32, 'a')};
   return {to_json_text(Manifest{}), to_json_text(manifest)};
 }
@@ -205,14 +206,14 @@ std::vector<std::string> npz_seeds() {
 void parse_csv(std::string_view bytes) { parse_dataset("csv", "table.csv", bytes, false); }
 void parse_csv_stream(std::string_view bytes) { parse_dataset("csv", "table.csv", bytes, true); }
 std::vector<std::string> csv_seeds() {
-  return {"a,b,label\n1,2.5,0\n3,-4e2,1\n5,,2\n", "text,label\n\"two, words\",x\n\"quote \"\" inside\",y\n"};
+  return {"a,b,label\n1,2.5,0\n3,-4e2,1\n5,7,2\n", "\"a, b\",\"quote \"\" inside\"\n1,2\n"};
 }
 
 void parse_jsonl(std::string_view bytes) { parse_dataset("jsonl", "table.jsonl", bytes, false); }
 void parse_jsonl_stream(std::string_view bytes) { parse_dataset("jsonl", "table.jsonl", bytes, true); }
 std::vector<std::string> jsonl_seeds() {
   return {"{\"input_ids\": [1, 2, 3], \"labels\": [1, 2, 3]}\n{\"input_ids\": [4], \"labels\": [5]}\n",
-          "{\"x\": 1.5, \"label\": \"a\", \"deep\": {\"k\": [true, null]}}\n"};
+          "{\"x\": 1.5, \"label\": 1}\n"};
 }
 
 constexpr Target kTargets[] = {

@@ -72,7 +72,12 @@ class TextReader : public TabularReader {
   std::shared_ptr<arrow::Table> parse(std::string_view text, std::int64_t start) {
     const std::string where = cat(origin_, ": block at byte ", start);
     if (start == 0 && text.starts_with(kByteOrderMark)) text.remove_prefix(kByteOrderMark.size());
-    if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return nullptr;
+    const std::size_t first = text.find_first_not_of(" \t\r\n");
+    if (first == std::string_view::npos) return nullptr;
+    // Arrow 26 crashes on a first value of null.
+    if (format_ != TabularFormat::kCsv && text[first] != '{') {
+      throw UserError(where, cat("expected one JSON object per line, got '", text.substr(first, 20), "'"));
+    }
     if (text.size() > static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max()) / 2) {
       throw UserError(where, cat("expected records of less than 1 GiB, got ", text.size(), " bytes without a record's end"));
     }
