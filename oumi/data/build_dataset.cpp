@@ -222,7 +222,12 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
     if (params.datasets[i].mixture_proportion) proportions.push_back(*params.datasets[i].mixture_proportion);
   }
   DatasetPtr mixed = proportions.empty() ? put_in_a_row(std::move(datasets)) : interleaved(std::move(datasets), proportions, params, context);
-  if (is_text(params)) mixed = packed(labelled(std::move(mixed), params, context), params, context);
+  if (is_text(params)) {
+    mixed = packed(labelled(std::move(mixed), params, context), params, context);
+  } else if (params.pack) {
+    throw UserError(section + ".pack", "expected datasets of text to pack, got '" + params.datasets.front().dataset_name + "'",
+                    "set pack: false");
+  }
   return streamed_if(params.stream, std::move(mixed));
 }
 
