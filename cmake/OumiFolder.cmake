@@ -52,6 +52,10 @@ function(oumi_folder name)
     target_link_libraries(oumi_${name}_objects PRIVATE oumi_${name}_usage)
     if(NOT ARG_TORCH_FREE)
       target_precompile_headers(oumi_${name}_objects REUSE_FROM ${pch})
+      # Several sources a compilation share what torch::nn leaves to be instantiated; few enough that a rebuild stays short.
+      if(NOT ARG_NARROW)
+        set_target_properties(oumi_${name}_objects PROPERTIES UNITY_BUILD ${OUMI_UNITY} UNITY_BUILD_BATCH_SIZE 5)
+      endif()
     endif()
   endif()
 

@@ -25,17 +25,17 @@ bool is_half(const Tensor& tensor) { return tensor.scalar_type() == at::kHalf ||
 
 // Half-precision gradients are widened in blocks of this many elements, which stay in cache: widening an embedding's
 // gradient whole would cost twice its memory.
-constexpr std::int64_t kBlock = 1 << 18;
+constexpr std::int64_t kNormBlock = 1 << 18;
 
 Tensor norm_of(const Tensor& gradient) {
   if (!is_half(gradient)) return at::linalg_vector_norm(gradient);
-  if (!gradient.is_cpu() || gradient.numel() <= kBlock || !gradient.is_contiguous()) {
+  if (!gradient.is_cpu() || gradient.numel() <= kNormBlock || !gradient.is_contiguous()) {
     return at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, at::kFloat);
   }
   const Tensor flat = gradient.view(-1);
   std::vector<Tensor> norms;
-  for (std::int64_t begin = 0; begin < flat.numel(); begin += kBlock) {
-    const Tensor block = flat.narrow(0, begin, std::min(kBlock, flat.numel() - begin));
+  for (std::int64_t begin = 0; begin < flat.numel(); begin += kNormBlock) {
+    const Tensor block = flat.narrow(0, begin, std::min(kNormBlock, flat.numel() - begin));
     norms.push_back(at::linalg_vector_norm(block, 2, at::OptionalIntArrayRef(), false, at::kFloat));
   }
   return at::linalg_vector_norm(at::stack(norms));

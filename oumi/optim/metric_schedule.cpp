@@ -13,7 +13,7 @@ namespace oumi {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-const char* const kKwargs = "training.lr_scheduler_kwargs";
+const char* const kScheduleKwargs = "training.lr_scheduler_kwargs";
 
 const Json& field(const Json& state, const std::string& name) {
   const auto found = state.find(name);
@@ -71,7 +71,7 @@ std::vector<double> per_group(const Kwargs& kwargs, const std::string& name, dou
   if (value == nullptr || !value->is_array()) return std::vector<double>(groups, kwargs.get<double>(name, fallback));
   const auto values = kwargs.require<std::vector<double>>(name);
   if (values.size() != groups) {
-    throw UserError(cat(kKwargs, ".", name), cat("expected ", groups, " values, one a parameter group, got ", values.size()));
+    throw UserError(cat(kScheduleKwargs, ".", name), cat("expected ", groups, " values, one a parameter group, got ", values.size()));
   }
   return values;
 }
@@ -82,7 +82,7 @@ struct Comparison {
       : mode(kwargs.get<std::string>("mode", "min")),
         threshold(kwargs.get<double>("threshold", default_threshold)),
         threshold_mode(kwargs.get<std::string>("threshold_mode", default_threshold_mode)) {
-    check(kKwargs);
+    check(kScheduleKwargs);
   }
 
   void check(const std::string& where) const {
@@ -114,7 +114,7 @@ struct Comparison {
 double checked_factor(const Kwargs& kwargs, double fallback) {
   const double factor = kwargs.get<double>("factor", fallback);
   if (!(factor > 0.0 && factor < 1.0)) {
-    throw UserError(cat(kKwargs, ".factor"), cat("expected a value between 0 and 1, got ", factor));
+    throw UserError(cat(kScheduleKwargs, ".factor"), cat("expected a value between 0 and 1, got ", factor));
   }
   return factor;
 }
@@ -219,7 +219,7 @@ class Greedy final : public MetricSchedule {
         initial_(rates),
         best_(comparison_.worst()) {
     if (window_size_ < 1) {
-      throw UserError(cat(kKwargs, ".window_size"), cat("expected 1 or more, got ", window_size_));
+      throw UserError(cat(kScheduleKwargs, ".window_size"), cat("expected 1 or more, got ", window_size_));
     }
   }
 
@@ -378,7 +378,7 @@ class Greedy final : public MetricSchedule {
 
 std::unique_ptr<MetricSchedule> make_metric_schedule(const std::string& name, const Json& kwargs,
                                                      const std::vector<double>& rates) {
-  const Kwargs given(kwargs.is_null() ? Json::object() : kwargs, kKwargs);
+  const Kwargs given(kwargs.is_null() ? Json::object() : kwargs, kScheduleKwargs);
   std::unique_ptr<MetricSchedule> schedule;
   const std::string lower = to_lower(name);
   if (lower == "reduce_lr_on_plateau") schedule = std::make_unique<ReduceOnPlateau>(given, rates);

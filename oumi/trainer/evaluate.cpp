@@ -6,6 +6,7 @@
 
 #include "oumi/base/strings.h"
 #include "oumi/metrics/classification.h"
+#include "oumi/models/language_model.h"
 #include "oumi/trainer/precision.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/trainer_notify.h"
@@ -72,6 +73,10 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
   const auto loader = evaluation_loader(dataset, options_, args_);
   loader->start_epoch(0);
   const std::vector<MetricPtr>& metrics = options_.metrics;
+  auto* language_model = dynamic_cast<LanguageModel*>(model_.get());
+  if (language_model != nullptr) {
+    language_model->set_loss_only(metrics.empty() && !options_.compute_metrics && !options_.compute_loss_func && !consumer && !uses_own_loss());
+  }
   if (!args_.prediction_loss_only) {
     for (const MetricPtr& metric : metrics) metric->reset();
   }

@@ -19,7 +19,7 @@
 namespace oumi {
 namespace {
 
-constexpr std::int64_t kIgnored = -100;
+constexpr std::int64_t kIgnoredLabel = -100;
 constexpr std::int64_t kLogitBytes = std::int64_t{64} << 20;
 
 class EvaluationScope {
@@ -65,10 +65,10 @@ BatchScore score(LanguageModel& model, const Batch& batch) {
   if (length < 2) return result;
   Tensor targets = labels.narrow(1, 1, length - 1);
   if (const Tensor segments = optional("segment_ids"); segments.defined()) {
-    targets = targets.masked_fill(segments.narrow(1, 1, length - 1) != segments.narrow(1, 0, length - 1), kIgnored);
+    targets = targets.masked_fill(segments.narrow(1, 1, length - 1) != segments.narrow(1, 0, length - 1), kIgnoredLabel);
   }
   targets = targets.reshape({-1});
-  const Tensor rows = targets.ne(kIgnored).nonzero().squeeze(1);
+  const Tensor rows = targets.ne(kIgnoredLabel).nonzero().squeeze(1);
   targets = targets.index_select(0, rows);
   result.tokens = targets.size(0);
   const Tensor predicted = hidden.narrow(1, 0, length - 1).reshape({-1, hidden.size(-1)}).index_select(0, rows);

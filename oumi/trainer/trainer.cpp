@@ -14,6 +14,7 @@
 #include "oumi/checkpoint/rotation.h"
 #include "oumi/data/length_grouping.h"
 #include "oumi/metrics/classification.h"
+#include "oumi/models/language_model.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/optim/optimizer.h"
 #include "oumi/telemetry/logging.h"
@@ -35,7 +36,9 @@ Trainer::Trainer(TrainerOptions options)
   model_ = options_.model ? options_.model : options_.model_init ? options_.model_init() : nullptr;
   if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
   if (!device_.is_cpu()) model_->to(device_);
-  if (options_.metrics.empty() && !options_.compute_metrics)
+  // A language model's labels are shifted and its classes are a vocabulary: its loss alone is measured, without logits.
+  auto* language_model = dynamic_cast<LanguageModel*>(model_.get());
+  if (options_.metrics.empty() && !options_.compute_metrics && language_model == nullptr)
     options_.metrics.push_back(std::make_shared<ClassificationMetric>());
   callbacks_.push_back(std::make_shared<DefaultFlowCallback>());
   if (args_.early_stopping_patience) {
