@@ -46,7 +46,7 @@ TEST(LanguageEvaluation, MeasuresAsTransformers) {
   const auto dataset = std::make_shared<FunctionDataset>(
       static_cast<std::int64_t>(batches.size()), [](std::int64_t i) { return Sample{{"index", torch::tensor(i, at::kLong)}}; });
   DataLoaderOptions options = DataLoaderOptions::from_kwargs(Json{{"batch_size", 1}});
-  options.collate_fn = [&](const std::vector<Sample>& samples) { return batches[samples[0].at("index").item<std::size_t>()]; };
+  options.collate_fn = [&](const std::vector<Sample>& samples) { return batches[static_cast<std::size_t>(samples[0].at("index").item<std::int64_t>())]; };
   DataLoader loader(dataset, options);
   const auto values = as_map(evaluate_language_model(*model, loader));
   // float32 rounding of a mean over 36 tokens.
