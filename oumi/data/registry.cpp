@@ -41,6 +41,22 @@ void register_dataset(const std::string& name, DatasetFactory factory) { registr
 
 std::vector<std::string> registered_datasets() { return registry().names(); }
 
+namespace {
+
+// A name that nothing registered, with a path: rows of text by local files. When the path holds none, the name is the likelier slip.
+DatasetPtr make_unregistered(const DatasetRequest& request) {
+  try {
+    return make_unnamed_text_dataset(request);
+  } catch (const UserError& error) {
+    if (error.component() != request.path->string()) throw;
+    throw UserError(request.key + ".dataset_name",
+                    "unknown dataset '" + request.name + "', and its dataset_path can't be read as rows: " + error.component() + ": " + error.message(),
+                    suggestion(request.name, registry().names()));
+  }
+}
+
+}  // namespace
+
 DatasetPtr make_dataset(const DatasetRequest& request) {
   const DatasetFactory* factory = registry().find(request.name);
   if (factory == nullptr && !request.path) {
@@ -48,7 +64,7 @@ DatasetPtr make_dataset(const DatasetRequest& request) {
     throw UserError(request.key + ".dataset_name", "unknown dataset '" + request.name + "'",
                     on_hub ? "datasets of the Hub are not downloaded: set dataset_path to a local copy" : suggestion(request.name, registry().names()));
   }
-  DatasetPtr dataset = factory == nullptr ? make_unnamed_text_dataset(request) : (*factory)(request);
+  DatasetPtr dataset = factory == nullptr ? make_unregistered(request) : (*factory)(request);
   if (dataset == nullptr)
     throw UserError(request.key + ".dataset_name", "the factory of '" + request.name + "' returned nothing");
   request.kwargs.check_all_read();
