@@ -14,7 +14,7 @@ FieldList fields_of(const PeftParams*) {
                                      "Modules to adapt, by the end of their name; all-linear is every linear but the head."),
       field<&P::lora_exclude_modules>("lora_exclude_modules", "", "Modules left as they are, by regular expression."),
       field<&P::lora_target_parameters>("lora_target_parameters", "",
-                                        "Parameters to adapt, where they aren't a module's weight."),
+                                        "Parameters to adapt, where they aren't a module's weight; not built."),
       field<&P::lora_modules_to_save>("lora_modules_to_save", "", "Modules trained in full and saved with the adapter."),
       field<&P::lora_bias>("lora_bias", "", "Biases to train: none, all or lora_only."),
       field<&P::lora_init_weights>("lora_init_weights", "", "How the update starts."),

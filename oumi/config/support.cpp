@@ -54,19 +54,27 @@ struct Row {
 constexpr Row kRows[] = {
     // --- kind of run ---
     {"training.trainer_type", "HF", kHonoured, "Hugging Face's semantics of steps, losses, logging and saving", [](const Config&) { return false; }},
-    {"training.trainer_type", "OUMI", kMapped, "the same engine as HF; Oumi's own loop differs in how it counts and saves",
+    {"training.trainer_type", "OUMI", kMapped, "the same engine as HF; losses are means of micro-batches, as in Oumi's own loop, which counts and saves otherwise",
      [](const Config& c) { return is_trl(c, TrainerType::kOumi); }},
-    {"training.trainer_type", "TRL_SFT", kRefused, "supervised fine-tuning of language models is not built yet",
-     [](const Config& c) { return is_trl(c, TrainerType::kTrlSft); }},
+    {"training.trainer_type", "TRL_SFT", kHonoured, "Hugging Face's semantics, which TRL's trainer has; the settings are those of this config, not TRL's defaults",
+     [](const Config&) { return false; }},
     {"training.trainer_type", "TRL_DPO", kRefused, "direct preference optimisation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlDpo); }},
     {"training.trainer_type", "TRL_KTO", kRefused, "Kahneman-Tversky optimisation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlKto); }},
     {"training.trainer_type", "TRL_GRPO", kRefused, "reinforcement learning is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlGrpo); }},
     {"training.trainer_type", "TRL_GKD", kRefused, "distillation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlGkd); }},
     {"training.trainer_type", "TRL_GOLD", kRefused, "distillation is not built yet", [](const Config& c) { return is_trl(c, TrainerType::kTrlGold); }},
     {"training.trainer_type", "VERL_GRPO", kRefused, "verl is a Python system", [](const Config& c) { return is_trl(c, TrainerType::kVerlGrpo); }},
-    {"training.use_peft", "true", kRefused, "adapters are not built yet", [](const Config& c) { return c.training.use_peft; }},
-    {"peft.q_lora", "true", kRefused, "quantised base weights are not built yet", [](const Config& c) { return c.peft.q_lora; }},
-    {"model.adapter_model", "set", kRefused, "adapters are not built yet", [](const Config& c) { return c.model.adapter_model.has_value(); }},
+    {"peft.q_lora_bits", "8", kRefused, "8-bit base weights are not built; 4-bit ones are",
+     [](const Config& c) { return c.peft.q_lora && c.peft.q_lora_bits == 8; }},
+    {"peft.bnb_4bit_quant_storage", "other than uint8", kNative, "packed weights are bytes in memory, and are not written",
+     [](const Config& c) { return c.peft.q_lora && to_lower(c.peft.bnb_4bit_quant_storage) != "uint8"; }},
+    {"peft.lora_init_weights", "EVA, PISA, PISSA_NITER, LOFTQ, OLORA", kRefused, "is not built; DEFAULT, GAUSSIAN and RANDOM are",
+     [](const Config& c) {
+       return c.training.use_peft && c.peft.lora_init_weights != LoraWeightInitialization::kDefault && c.peft.lora_init_weights != LoraWeightInitialization::kGaussian &&
+              c.peft.lora_init_weights != LoraWeightInitialization::kRandom;
+     }},
+    {"peft.lora_target_parameters", "set", kRefused, "adapters on single parameters are not built",
+     [](const Config& c) { return c.training.use_peft && c.peft.lora_target_parameters && !c.peft.lora_target_parameters->empty(); }},
     // --- data ---
     {"data.train.collator_name", "vision_*", kRefused, "vision-language models are not built",
      [](const Config& c) { return any_split(c, [](const auto& s) { return s.collator_name && to_lower(*s.collator_name).starts_with("vision_"); }); }},
@@ -93,15 +101,12 @@ constexpr Row kRows[] = {
     {"model.torch_dtype_str", "uint8", kRefused, "whole-number weights can't be trained", [](const Config& c) { return is_one_of(c.model.torch_dtype_str, {"uint8"}); }},
     // --- the run ---
     {"training.compile", "true", kNative, "the native loop has nothing left to compile", [](const Config& c) { return c.training.compile; }},
-    {"training.enable_gradient_checkpointing", "true", kRefused, "activation checkpointing is not built yet",
-     [](const Config& c) { return c.training.enable_gradient_checkpointing; }},
     {"training.mixed_precision_dtype", "FP16", kRefused, "float16 with loss scaling is not built yet; BF16 is",
      [](const Config& c) { return c.training.mixed_precision_dtype == MixedPrecisionDtype::kFp16; }},
     {"training.enable_wandb", "true", kMapped, "metrics go to TensorBoard and JSONL files", [](const Config& c) { return c.training.enable_wandb; }},
     {"training.enable_mlflow", "true", kMapped, "metrics go to TensorBoard and JSONL files", [](const Config& c) { return c.training.enable_mlflow; }},
     {"training.enable_jit_checkpoint", "true", kNative, "SIGTERM always saves a whole checkpoint", [](const Config& c) { return c.training.enable_jit_checkpoint; }},
     {"training.nccl_default_timeout_minutes", "set", kHonoured, "wins over ddp_timeout", [](const Config& c) { return c.training.nccl_default_timeout_minutes.has_value(); }},
-    {"training.neftune_noise_alpha", "set", kRefused, "NEFTune is not built yet", [](const Config& c) { return c.training.neftune_noise_alpha.value_or(0) > 0; }},
     {"training.auto_find_batch_size", "true", kRefused, "a batch size that changes by itself changes the result; lower it by hand",
      [](const Config& c) { return c.training.auto_find_batch_size; }},
     {"training.fp16_full_eval", "true", kRefused, "evaluation in float16 is not built yet", [](const Config& c) { return c.training.fp16_full_eval; }},
@@ -134,12 +139,25 @@ void note_unused_arguments(const Config& config, std::vector<SupportNote>& notes
   }
 }
 
-// Oumi hands trainer_kwargs to the trainer's own arguments; only language-model trainers read them so far.
+// What trainer_kwargs asks of TRL's SFTConfig when it asks for nothing: accepted. The keys that say more are not built.
+bool is_usual_sft_setting(const std::string& name, const Json& value) {
+  if (name == "dataset_num_proc" || name == "dataset_kwargs" || name == "max_length" || name == "max_seq_length") return true;
+  if (name == "loss_type") return value == "nll";
+  if (name == "truncation_mode") return value == "keep_start";
+  return is_one_of(name, {"packing", "eval_packing", "padding_free", "assistant_only_loss", "activation_offloading"}) && (value == false || value.is_null());
+}
+
+// Oumi hands trainer_kwargs to the trainer's own arguments.
 void note_trainer_kwargs(const Config& config, std::vector<SupportNote>& notes) {
   const FieldList fields = fields_of(&config.training);
   for (const auto& [name, value] : config.training.trainer_kwargs.items()) {
     if (name == "packing_strategy") continue;  // read where data.*.pack is
-    std::string text = "arguments of TRL's trainers are not built yet";
+    if (is_trl(config, TrainerType::kTrlSft) && is_usual_sft_setting(name, value)) {
+      const char* text = name.starts_with("max_") ? "samples are cut to model.model_max_length where they are read" : "is so already";
+      notes.push_back({"training.trainer_kwargs." + name, kNative, text});
+      continue;
+    }
+    std::string text = "this argument of TRL's trainers is not built";
     for (const Field& field : fields) {
       if (name == field.name) text = "set training." + name + " instead";
     }

@@ -13,6 +13,8 @@
 
 namespace oumi {
 
+struct LoraConfig;
+
 // (outputs, labels) -> scalar loss.
 using Criterion = std::function<Tensor(const Tensor& outputs, const Tensor& labels)>;
 
@@ -46,9 +48,14 @@ class Model : public Module {
   // are errors. Throws UserError.
   virtual void load_weights_from(const std::filesystem::path& directory);
 
+  // The settings of the adapters on this model (adapters/adapters.h puts them on); null when there are none.
+  const std::shared_ptr<const LoraConfig>& adapter() const noexcept { return adapter_; }
+  void set_adapter(std::shared_ptr<const LoraConfig> adapter) { adapter_ = std::move(adapter); }
+
  private:
   std::string model_type_;
   Kwargs init_kwargs_;
+  std::shared_ptr<const LoraConfig> adapter_;
 };
 
 using ModelPtr = std::shared_ptr<Model>;

@@ -14,7 +14,7 @@
 #include "oumi/checkpoint/rotation.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
-#include "oumi/models/pretrained.h"
+#include "oumi/models/adapters/adapters.h"
 #include "oumi/optim/optimizer_state.h"
 #include "oumi/optim/torch_state.h"
 #include "oumi/telemetry/logging.h"
@@ -47,10 +47,10 @@ void Trainer::save_checkpoint(Run& run) {
     CheckpointWriter writer(args_.output_dir, state_.global_step);
     const fs::path directory = writer.directory();
     if (!run.ema || !args_.save_only_model) {
-      model_->save_pretrained(directory);
+      save_weights(*model_, directory);
     } else {
       const AveragedParameters averaged(*run.ema);
-      model_->save_pretrained(directory);
+      save_weights(*model_, directory);
     }
     if (options_.save_beside_weights) options_.save_beside_weights(directory);
     if (!args_.save_only_model) {
@@ -94,7 +94,7 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
   const bool ours = fs::exists(checkpoint / "manifest.json");
   const ResumeSearch checked = check_resume_checkpoint(checkpoint, {.allow_without_manifest = true});
   if (!checked.warning.empty()) log_warning(checked.warning);
-  model_->load_weights_from(checkpoint);
+  load_weights_into(*model_, checkpoint);
   state_ =
       TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
   run.resumed_step = run.saved_step = state_.global_step;

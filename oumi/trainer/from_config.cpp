@@ -21,6 +21,7 @@
 #include "oumi/plugin/plugin.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/run_files.h"
+#include "oumi/trainer/finetuning.h"
 #include "oumi/trainer/prediction_writer.h"
 #include "oumi/trainer/run_data.h"
 
@@ -47,7 +48,7 @@ void refuse_unsupported(const TrainingConfig& config) {
 bool is_run_file(const fs::path& path) {
   static const std::regex kNames(
       R"(model\.safetensors(\.index\.json)?|model-\d{5}-of-\d{5}\.safetensors|config\.json|trainer_state\.json|tensorboard|logs|telemetry|profiler|)"
-      R"(report\.html|predictions\.(jsonl|parquet)|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja|vocab\.json|merges\.txt|metrics_rank\d+\.jsonl|checkpoint-\d+(\.(tmp|old|gone)-.*)?)");
+      R"(report\.html|adapter|adapter_(model|config)\.(safetensors|json)|predictions\.(jsonl|parquet)|tokenizer(_config)?\.json|special_tokens_map\.json|chat_template\.jinja|vocab\.json|merges\.txt|metrics_rank\d+\.jsonl|checkpoint-\d+(\.(tmp|old|gone)-.*)?)");
   return std::regex_match(path.filename().string(), kNames);
 }
 
@@ -84,6 +85,8 @@ TrainerOptions trainer_options(const TrainingConfig& config, ModelPtr model) {
   options.model = std::move(model);
   options.args = training_arguments(config);
   options.config_yaml = to_yaml(config);
+  options.token_weighted_loss = config.training.trainer_type != TrainerType::kOumi;
+  options.peft_save_mode = config.peft.peft_save_mode;
   options.eval_dataloader_kwargs = config.data.validation.dataloader_kwargs;
   if (config.training.metrics_function) {
     options.metrics = {metric_registry().at(*config.training.metrics_function, "training.metrics_function")()};
@@ -131,7 +134,8 @@ TrainingArguments training_arguments(const TrainingConfig& config) {
   args.log_histograms = t.log_histograms;
   args.run_name = t.run_name.value_or("");
   args.disable_tqdm = t.disable_tqdm;
-  args.include_num_input_tokens_seen = t.include_num_input_tokens_seen != "no";
+  const std::string tokens_seen = to_lower(t.include_num_input_tokens_seen);
+  args.include_num_input_tokens_seen = tokens_seen == "true" ? "all" : tokens_seen == "false" ? "no" : tokens_seen;
   args.eval_strategy = t.eval_strategy;
   args.eval_steps = t.eval_steps;
   args.eval_delay = t.eval_delay;
@@ -176,8 +180,10 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
     TrainingConfig local = config;  // what is written keeps the names that were given
     local.model = with_local_files(config.model);
-    TrainerOptions trainer = trainer_options(config, build_model(local.model));
-    if (config.training.log_model_summary) log_info(model_summary(*trainer.model));
+    const ModelPtr model = build_model(local.model);
+    prepare_for_training(*model, config);
+    if (config.training.log_model_summary) log_info(model_summary(*model));
+    TrainerOptions trainer = trainer_options(config, model);
     const RunData data(local, {.notice = log_info});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);
@@ -208,7 +214,7 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
 
 ModelPtr load_trained_model(const TrainingConfig& config) {
   ModelParams params = config.model;
-  if (!fs::is_directory(params.model_name)) {
+  if (!fs::is_directory(params.model_name) && trained_adapter(config).empty()) {
     const fs::path saved = config.training.output_dir;
     const PretrainedConfig written = read_pretrained_config(saved);
     if (!written.model_type.empty() && !is_pretrained_model(saved) && model_registry().find(written.model_type) == nullptr) {
@@ -224,7 +230,9 @@ ModelPtr load_trained_model(const TrainingConfig& config) {
     params.model_kwargs = Json::object();  // the saved config.json has them
   }
   params.load_pretrained_weights = true;
-  return build_model(params);
+  ModelPtr model = build_model(params);
+  apply_trained_adapter(*model, config);
+  return model;
 }
 
 MetricValues evaluate_from_config(const TrainingConfig& config) {

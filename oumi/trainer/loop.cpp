@@ -1,4 +1,5 @@
 // The training loop: epochs, updates of several micro-batches, and what follows each update.
+#include <ATen/ops/full.h>
 #include <c10/core/GradMode.h>
 #include <torch/optim/optimizer.h>
 
@@ -10,6 +11,7 @@
 #include "oumi/optim/clip_grad.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/trainer/run.h"
+#include "oumi/trainer/token_counts.h"
 #include "oumi/trainer/trainer_notify.h"
 
 namespace oumi {
@@ -25,13 +27,6 @@ std::string list_samples(const std::vector<Batch>& batches) {
   const bool cut = ids.size() > kShown;
   if (cut) ids.resize(kShown);
   return ids.empty() ? "unknown" : join(ids, ", ") + (cut ? ", ..." : "");
-}
-
-// Tokens that are not padding; 0 for data that is not text.
-std::int64_t count_tokens(const Batch& batch) {
-  if (const Tensor* mask = batch.find("attention_mask")) return mask->sum().item<std::int64_t>();
-  if (const Tensor* ids = batch.find("input_ids")) return ids->numel();
-  return 0;
 }
 
 }  // namespace
@@ -97,12 +92,15 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   double loss = 0;
   std::int64_t samples_in_update = 0, tokens_in_update = 0;
   const auto count = static_cast<std::int64_t>(micro_batches.size());
+  const std::optional<std::int64_t> items = items_in_update(micro_batches);
   for (std::int64_t i = 0; i < count; ++i) {
     if (i > 0) stop_if_asked(run);
-    const Batch batch =
+    Batch batch =
         device_.is_cpu() ? micro_batches[static_cast<std::size_t>(i)] : micro_batches[static_cast<std::size_t>(i)].to(device_);
+    if (items) batch.set("num_items_in_batch", at::full({}, static_cast<double>(*items), at::kDouble));
     try {
-      loss += training_step(*model_, batch, count).item<double>();
+      // A loss that is a sum over tokens divided by those of the whole update is a share of it as it is.
+      loss += training_step(*model_, batch, items ? 1 : count).item<double>();
     } catch (const UserError& error) {
       if (error.component() == "labels") throw;  // names its one sample
       throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")",
@@ -110,7 +108,7 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
     }
     if (i + 1 < count) notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_substep_end(context); });
     const std::int64_t tokens = count_tokens(batch);
-    state_.num_input_tokens_seen += tokens;
+    state_.num_input_tokens_seen += args_.include_num_input_tokens_seen == "all" && batch.contains("input_ids") ? batch.at("input_ids").numel() : tokens;
     state_.samples_seen += batch.batch_size();
     samples_in_update += batch.batch_size();
     tokens_in_update += tokens;
@@ -135,6 +133,14 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
                                                                       state_.global_step - 1 - state_.last_logged_step, 1))
                                     : loss;
   state_.total_loss += hide ? 0 : loss;
+}
+
+std::optional<std::int64_t> Trainer::items_in_update(const std::vector<Batch>& micro_batches) const {
+  if (!options_.token_weighted_loss || !model_->accepts_num_items_in_batch() || uses_own_loss() || micro_batches.empty() || !micro_batches.front().contains("labels")) {
+    return std::nullopt;
+  }
+  // An update without a single label has the loss 0, not 0 / 0.
+  return std::max<std::int64_t>(count_predicted_tokens(micro_batches), 1);
 }
 
 void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm) {
@@ -169,7 +175,7 @@ void Trainer::maybe_log_evaluate_save(Run& run) {
     const auto rates = run.rate.take();
     values.emplace_back("samples_per_second", rates.samples_per_second);
     if (rates.tokens_per_second > 0) values.emplace_back("tokens_per_second", rates.tokens_per_second);
-    if (args_.include_num_input_tokens_seen)
+    if (args_.include_num_input_tokens_seen != "no")
       values.emplace_back("num_input_tokens_seen", static_cast<double>(state_.num_input_tokens_seen));
     state_.loss_sum_since_log = 0;
     state_.last_logged_step = state_.global_step;

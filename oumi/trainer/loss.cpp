@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "oumi/base/strings.h"
+#include "oumi/models/language_model.h"
 #include "oumi/trainer/label_check.h"
 #include "oumi/trainer/precision.h"
 #include "oumi/trainer/trainer.h"
@@ -13,7 +14,9 @@
 namespace oumi {
 
 bool Trainer::uses_own_loss() const {
-  return static_cast<bool>(options_.compute_loss_func) || args_.label_smoothing_factor > 0 || !args_.class_weights.empty();
+  // A language model smooths its own labels (set in the constructor): here they are not shifted.
+  const bool smooths = args_.label_smoothing_factor > 0 && !as_language_model(model_);
+  return static_cast<bool>(options_.compute_loss_func) || smooths || !args_.class_weights.empty();
 }
 
 Tensor Trainer::compute_loss(Model& model, const Batch& batch, Outputs* outputs) {

@@ -14,10 +14,12 @@
 #include "oumi/checkpoint/rotation.h"
 #include "oumi/data/length_grouping.h"
 #include "oumi/metrics/classification.h"
+#include "oumi/models/adapters/adapters.h"
 #include "oumi/models/language_model.h"
-#include "oumi/models/pretrained.h"
+#include "oumi/nn/layers.h"
 #include "oumi/optim/optimizer.h"
 #include "oumi/telemetry/logging.h"
+#include "oumi/trainer/finetuning.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/trainer_notify.h"
 
@@ -36,9 +38,13 @@ Trainer::Trainer(TrainerOptions options)
   model_ = options_.model ? options_.model : options_.model_init ? options_.model_init() : nullptr;
   if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
   if (!device_.is_cpu()) model_->to(device_);
+  const LanguageModelPtr language = as_language_model(model_);
+  if (language) {
+    language->set_label_smoothing(args_.label_smoothing_factor);
+    if (!args_.class_weights.empty()) throw UserError("training.class_weights", "expected none for a language model", "they are for classification");
+  }
   // A language model's labels are shifted and its classes are a vocabulary: its loss alone is measured, without logits.
-  auto* language_model = dynamic_cast<LanguageModel*>(model_.get());
-  if (options_.metrics.empty() && !options_.compute_metrics && language_model == nullptr)
+  if (options_.metrics.empty() && !options_.compute_metrics && !language)
     options_.metrics.push_back(std::make_shared<ClassificationMetric>());
   callbacks_.push_back(std::make_shared<DefaultFlowCallback>());
   if (args_.early_stopping_patience) {
@@ -57,7 +63,7 @@ void Trainer::add_callback(CallbackPtr callback) { callbacks_.push_back(std::mov
 
 void Trainer::save_model(const fs::path& directory) {
   const fs::path folder = directory.empty() ? fs::path(args_.output_dir) : directory;
-  model_->save_pretrained(folder);
+  save_trained_model(*model_, folder, options_.peft_save_mode);
   if (options_.save_beside_weights) options_.save_beside_weights(folder);
 }
 
@@ -77,6 +83,15 @@ DataLoaderOptions training_loader_options(const TrainingArguments& args, const T
   DataLoaderOptions loader = DataLoaderOptions::from_kwargs(kwargs);
   if (options.data_collator) loader.collate_fn = options.data_collator;
   return loader;
+}
+
+// Names of the weights of embedding layers.
+std::vector<std::string> embedding_weights(const Model& model) {
+  std::vector<std::string> names;
+  for (const auto& item : model.named_modules("", /*include_self=*/false)) {
+    if (dynamic_cast<const nn::EmbeddingImpl*>(item.value().get()) != nullptr) names.push_back(item.key() + ".weight");
+  }
+  return names;
 }
 
 }  // namespace
@@ -124,6 +139,7 @@ void Trainer::prepare(Run& run) {
                                     .adam_beta2 = args_.adam_beta2,
                                     .adam_epsilon = args_.adam_epsilon,
                                     .sgd_momentum = args_.sgd_momentum,
+                                    .full_precision_states = embedding_weights(*model_),
                                     .optim_args = args_.optim_args},
                                    groups);
   }
@@ -222,7 +238,7 @@ void Trainer::finish(Run& run, TrainOutput& output) {
   if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
     log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ",
                  state_.best_model_checkpoint));
-    model_->load_weights_from(state_.best_model_checkpoint);
+    load_weights_into(*model_, state_.best_model_checkpoint);
   } else if (run.ema) {
     run.ema->swap();  // for good: what is saved is what was evaluated
   }

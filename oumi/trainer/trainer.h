@@ -64,6 +64,8 @@ struct TrainerOptions {
   std::vector<MetricPtr> metrics = {};      // fed batch by batch; default: ClassificationMetric
   Json dataloader_kwargs = Json::object();  // any DataLoader option for training; wins over args.dataloader_*
   Json eval_dataloader_kwargs = Json::object();
+  bool token_weighted_loss = true;  // of models that take it: an update's loss is a mean over its tokens, not over its micro-batches
+  PeftSaveMode peft_save_mode = PeftSaveMode::kAdapterOnly;  // what save_model writes of a model with adapters
   std::string config_yaml = {};  // written into checkpoints and TensorBoard's text
   // Called with each folder that weights were written into: what belongs beside them, such as a tokenizer.
   std::function<void(const std::filesystem::path&)> save_beside_weights = {};
@@ -148,6 +150,8 @@ class Trainer {
   MetricValues evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer);
   bool uses_own_loss() const;
   Tensor loss_of(Model& model, const Batch& batch, Outputs* outputs);
+  // The labels that the update predicts, for models that divide their summed loss by them; nothing for the others.
+  std::optional<std::int64_t> items_in_update(const std::vector<Batch>& micro_batches) const;
   template <class Notify>
   void notify(Notify&& notify_one);
 

@@ -54,6 +54,7 @@ void validate(const TrainingArguments& args) {
   require_one_of(args.logging_strategy, "logging_strategy", {"no", "steps", "epoch"});
   require_one_of(args.eval_strategy, "eval_strategy", {"no", "steps", "epoch"});
   require_one_of(args.save_strategy, "save_strategy", {"no", "steps", "epoch", "best"});
+  require_one_of(args.include_num_input_tokens_seen, "include_num_input_tokens_seen", {"no", "all", "non_padding"});
   require_one_of(args.train_sampling_strategy, "train_sampling_strategy", {"random", "sequential", "group_by_length"});
   if (args.logging_strategy == "steps") require_ratio(args.logging_steps, "logging_steps", /*zero_allowed=*/false);
   if (args.eval_strategy == "steps" && args.eval_steps) require_ratio(*args.eval_steps, "eval_steps", /*zero_allowed=*/true);

@@ -63,7 +63,7 @@ struct TrainingArguments {
   bool log_histograms = false;
   std::string run_name;
   std::optional<bool> disable_tqdm;
-  bool include_num_input_tokens_seen = false;
+  std::string include_num_input_tokens_seen = "no";  // no | all (padding too) | non_padding
 
   // --- evaluation ---
   std::string eval_strategy = "no";  // no | steps | epoch
