@@ -145,7 +145,7 @@ LoraConfig read_adapter_config(const std::filesystem::path& file) {
     expect(key, value.is_object(), "dict");
     for (const auto& [pattern, number] : value.items()) {
       expect(key, number.is_number(), "numbers by module");
-      target.emplace_back(pattern, number.get<T>());
+      target.emplace_back(pattern, number.template get<T>());
     }
   };
   LoraConfig config;
