@@ -13,6 +13,7 @@
 #include "oumi/models/language_model.h"
 #include "oumi/models/model_location.h"
 #include "oumi/models/state.h"
+#include "oumi/trainer/finetuning.h"
 #include "oumi/trainer/from_config.h"
 #include "oumi/trainer/memory_estimate.h"
 #include "oumi/trainer/run_data.h"
@@ -102,6 +103,7 @@ int check_command(const CommandLine& line) {
   config.model = with_local_files(config.model);
   at::manual_seed(args.seed);
   const ModelPtr model = build_model(config.model);
+  prepare_for_training(*model, config);
   print_model(*model);
 
   const RunData data(config, {.notice = [](const std::string& text) { std::cout << text << '\n'; }});

@@ -181,7 +181,9 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     TrainingConfig local = config;  // what is written keeps the names that were given
     local.model = with_local_files(config.model);
     const ModelPtr model = build_model(local.model);
-    prepare_for_training(*model, config);
+    TrainingConfig named = config;  // adapters are written with their base model's name, not with where its files lie
+    named.model.adapter_model = local.model.adapter_model;
+    prepare_for_training(*model, named);
     if (config.training.log_model_summary) log_info(model_summary(*model));
     TrainerOptions trainer = trainer_options(config, model);
     const RunData data(local, {.notice = log_info});

@@ -2,6 +2,7 @@
 
 #include "oumi/base/strings.h"
 #include "oumi/models/language_model.h"
+#include "oumi/nn/quantized_linear.h"
 
 namespace oumi {
 namespace {
@@ -53,6 +54,11 @@ MemoryEstimate estimate_memory(const Model& model, const MemoryQuestion& questio
     if (!parameter.requires_grad()) continue;
     estimate.gradients += parameter.nbytes();
     estimate.optimizer += optimizer_bytes(parameter, question);
+  }
+  for (const auto& module : model.modules()) {
+    const auto* layer = dynamic_cast<const nn::LinearImpl*>(module.get());
+    const nn::QuantizedWeight* quantized = layer == nullptr ? nullptr : nn::quantized_weight(*layer);
+    if (quantized != nullptr) estimate.weights += quantized->bytes();
   }
   if (const auto* language = dynamic_cast<const LanguageModel*>(&model); language != nullptr && question.tokens > 0) {
     estimate.activations = activation_bytes(*language, question);

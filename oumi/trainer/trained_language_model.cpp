@@ -2,10 +2,12 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/json.h"
+#include "oumi/models/adapters/adapters.h"
 #include "oumi/models/build_model.h"
 #include "oumi/models/language_models.h"
 #include "oumi/models/model_location.h"
 #include "oumi/text/build_tokenizer.h"
+#include "oumi/trainer/finetuning.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -14,8 +16,6 @@ namespace {
 bool has_tokenizer(const fs::path& folder) { return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "vocab.json"); }
 
 bool is_whole_model(const fs::path& folder) { return fs::is_directory(folder) && fs::exists(folder / "config.json") && is_hf_model(folder); }
-
-bool is_adapter_folder(const fs::path& folder) { return fs::exists(folder / "adapter_config.json"); }
 
 // An adapter without a model beside it.
 bool is_bare_adapter(const fs::path& folder) { return is_adapter_folder(folder) && !fs::exists(folder / "config.json"); }
@@ -88,7 +88,7 @@ TrainedLanguageModel load_trained_language_model(const TrainingConfig& config, c
   const ModelPtr model = build_model(params);
   result.model = as_language_model(model);
   if (!result.model) throw UserError("model.model_name", "expected a language model, got " + model->model_type(), "oumi-cpp predict is for other models");
-  if (params.adapter_model) throw UserError("model.adapter_model", "adapters are not built yet: expected none, got '" + *params.adapter_model + "'");
+  apply_trained_adapter(*model, result.config);
   model->eval();
   return result;
 }

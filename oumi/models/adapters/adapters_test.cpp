@@ -78,6 +78,17 @@ void expect_close(const Tensor& actual, const Tensor& expected, double tolerance
   EXPECT_LE((actual.detach() - expected).abs().max().item<double>(), tolerance) << what;
 }
 
+// GPT-2's key biases shift all scores of a query alike, so softmax takes them out: their gradient is rounding, which Adam's
+// normalised step blows up. They are compared by how far 20 steps of 5e-3 can part two of them, the rest by `tolerance`.
+void expect_trained_alike(const Tensor& actual, const Tensor& expected, double tolerance, const std::string& what) {
+  if (!what.ends_with("c_attn.bias") && !what.ends_with("c_attn.base_layer.bias")) return expect_close(actual, expected, tolerance, what);
+  ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
+  const auto own = actual.chunk(3), wanted = expected.chunk(3);
+  expect_close(own[0], wanted[0], tolerance, what + " (query)");
+  expect_close(own[1], wanted[1], 2 * 20 * 5e-3, what + " (key)");
+  expect_close(own[2], wanted[2], tolerance, what + " (value)");
+}
+
 std::string error_of(const std::function<void()>& action) {
   try {
     action();
@@ -105,7 +116,7 @@ TEST(Adapters, TrainAsPeftDoes) {
     const StateDict finished = load_safetensors(golden(name) / "finished" / "adapter_model.safetensors");
     const StateDict own = adapter_state_dict(*model);
     EXPECT_EQ(own.size(), finished.size()) << name;
-    for (const auto& [key, tensor] : finished) expect_close(own.at(key), tensor, 1e-4, name + " " + key);
+    for (const auto& [key, tensor] : finished) expect_trained_alike(own.at(key), tensor, 1e-4, name + " " + key);
 
     model->eval();
     const c10::AutoGradMode no_grad(false);
@@ -118,7 +129,7 @@ TEST(Adapters, TrainAsPeftDoes) {
     save_base_model(*model, folder.path(), AdapterSaving::kMerged);
     EXPECT_TRUE(at::equal((*model)(inputs).logits()[0][-1], logits)) << name;
     const StateDict saved = load_weights(folder.path());
-    for (const auto& [key, tensor] : load_safetensors(golden(name) / "merged.safetensors")) expect_close(saved.at(key), tensor, 1e-4, name + " merged " + key);
+    for (const auto& [key, tensor] : load_safetensors(golden(name) / "merged.safetensors")) expect_trained_alike(saved.at(key), tensor, 1e-4, name + " merged " + key);
     const ModelPtr again = build_model({.model_name = folder.path().string()});
     again->eval();
     expect_close((*again)(inputs).logits()[0][-1], logits, 2e-5, name + " merged logits");
