@@ -9,7 +9,7 @@ use minijinja::{escape_formatter, AutoEscape, Environment, Error, ErrorKind, Sta
 use minijinja_contrib::pycompat;
 
 use crate::generation::{self, Markers};
-use crate::{python, Failure, Outcome, INPUT, RAISED};
+use crate::{limits, python, Failure, Outcome, INPUT, RAISED};
 
 const NAME: &str = "chat";
 /// Marks the errors that a template raises itself.
@@ -21,11 +21,17 @@ const END: &str = "__oumi_end";
 pub struct Template {
     environment: Environment<'static>,
     source: String,
+    recurses: bool,
     pub generates: bool,
 }
 
 impl Template {
     pub fn new(source: &str) -> Outcome<Template> {
+        limits::check_source(source)?;
+        limits::compiling(|| Template::compile(source))
+    }
+
+    fn compile(source: &str) -> Outcome<Template> {
         // Jinja reads all three kinds of line ends as one.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let (rewritten, generates) = generation::rewrite(&source);
@@ -35,26 +41,40 @@ impl Template {
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(method);
         environment.add_filter("tojson", python::tojson);
-        environment.add_filter("trim", |value: &Value, chars: Option<String>| python::trim(value, chars));
+        environment.add_filter("trim", |value: &Value, chars: Option<String>| limits::check(value).map(|()| python::trim(value, chars)));
+        environment.add_filter(limits::KEEP, |value: Value| limits::check(&value).map(|()| value));
+        environment.add_filter(limits::KEEP_ATTRIBUTE, |value: Value| limits::check_attribute(&value).map(|()| value));
+        environment.set_fuel(Some(limits::FUEL));
         environment.add_filter(generation::FILTER, mark);
         // Whatever has a length and items: Jinja counts strings and dicts in.
         environment.add_test("sequence", |value: &Value| matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map));
         environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
-        environment.add_filter("string", |value: &Value| python::printed_float(value).map_or_else(|| Value::from(value.to_string()), Value::from));
-        environment.set_formatter(|out, state, value| match python::printed_float(value) {
-            Some(text) => out.write_str(&text).map_err(Error::from),
-            None => escape_formatter(out, state, value),
+        environment.add_filter("string", |value: &Value| {
+            limits::check(value).map(|()| python::printed_float(value).map_or_else(|| Value::from(value.to_string()), Value::from))
+        });
+        environment.set_formatter(|out, state, value| {
+            limits::check(value)?;
+            match python::printed_float(value) {
+                Some(text) => out.write_str(&text).map_err(Error::from),
+                None => escape_formatter(out, state, value),
+            }
         });
         environment.add_function("strftime_now", |format: &str| python::strftime_now(format));
         environment.add_function("raise_exception", |message: &Value| -> Result<Value, Error> {
+            limits::check(message)?;
             Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISE}{message}")))
         });
         environment.add_template_owned(NAME, rewritten).map_err(failure)?;
-        Ok(Template { environment, source, generates })
+        let recurses = ["macro", "recursive", "call"].iter().any(|word| source.contains(word));
+        Ok(Template { environment, source, recurses, generates })
     }
 
     /// The text, and the byte ranges that generation blocks gave.
     pub fn render(&self, context: &str) -> Outcome<(String, Vec<Range<usize>>)> {
+        limits::rendering(self.recurses, || self.render_here(context))
+    }
+
+    fn render_here(&self, context: &str) -> Outcome<(String, Vec<Range<usize>>)> {
         let values: BTreeMap<String, serde_json::Value> = serde_json::from_str(context).map_err(Failure::input)?;
         let mut variables: BTreeMap<String, Value> = values.into_iter().map(|(name, value)| (name, from_json(value))).collect();
         let markers = if self.generates { Markers::absent_from(&[context, &self.source]) } else { None };
@@ -100,6 +120,8 @@ fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
             ("strip", []) => return Ok(Value::from(text.trim_matches(python::is_space))),
             ("lstrip", []) => return Ok(Value::from(text.trim_start_matches(python::is_space))),
             ("rstrip", []) => return Ok(Value::from(text.trim_end_matches(python::is_space))),
+            ("format", _) if wide(text) => return Err(Error::new(ErrorKind::InvalidOperation, "format: refused: a width or precision of more than four digits")),
+            ("join", [list]) => limits::check_joined(text, list)?,
             ("title", []) => return Ok(Value::from(python::title(text))),
             ("removeprefix", [prefix]) => return Ok(Value::from(text.strip_prefix(prefix.as_str().unwrap_or_default()).unwrap_or(text))),
             ("removesuffix", [suffix]) => return Ok(Value::from(text.strip_suffix(suffix.as_str().unwrap_or_default()).unwrap_or(text))),
@@ -109,10 +131,18 @@ fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
     pycompat::unknown_method_callback(state, value, method, args)
 }
 
+/// Whether a format string asks for a width of five digits or more.
+fn wide(format: &str) -> bool {
+    format.as_bytes().windows(5).any(|digits| digits.iter().all(u8::is_ascii_digit))
+}
+
 fn failure(error: Error) -> Failure {
     // The innermost cause says what happened; the line of the outermost says where.
     let line = error.line();
     let mut text = error.detail().map_or_else(|| error.kind().to_string(), |detail| format!("{}: {detail}", error.kind()));
+    if error.kind() == ErrorKind::OutOfFuel {
+        text = limits::out_of_fuel();
+    }
     let mut status = INPUT;
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {

@@ -2,8 +2,8 @@
 
 mod chat;
 mod generation;
+mod limits;
 mod panics;
-
 mod python;
 mod tokenizer;
 mod training;

@@ -3,17 +3,24 @@
 use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, Value};
 
+use crate::limits;
+
 /// `json.dumps(value, ensure_ascii=False, indent=..., separators=..., sort_keys=...)`: Transformers' tojson.
 pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
+    limits::check(value)?;
     let indent: Option<Value> = kwargs.get("indent")?;
     let indent = match indent {
         None => None,
         Some(indent) if indent.is_none() => None,
         Some(indent) => Some(match indent.as_str() {
             Some(text) => text.to_string(),
-            None => " ".repeat(usize::try_from(indent)?),
+            // Python takes a negative number as none.
+            None => " ".repeat(usize::try_from(i64::try_from(indent)?.max(0)).unwrap_or(usize::MAX).min(limits::MAX_INDENT + 1)),
         }),
     };
+    if indent.as_ref().is_some_and(|text| text.len() > limits::MAX_INDENT) {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: refused: expected an indent of at most {}", limits::MAX_INDENT)));
+    }
     let separators: Option<Value> = kwargs.get("separators")?;
     let (comma, colon) = match separators.filter(|pair| !pair.is_none()) {
         Some(pair) => (pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?.to_string()),
