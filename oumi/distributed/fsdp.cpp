@@ -1,0 +1,292 @@
+// Fully sharded data parallelism on the module call path (Zhao et al. 2023, arXiv:2304.11277).
+//
+// A unit's hook gathers its weights before its forward and, where a gradient is coming back to one of its results, before its
+// backward; they are freed after each. The end of a unit's backward is when the gradients of its arguments are ready: an
+// identity in the graph, put around the arguments, tells. Then its gradients are summed over ranks, each rank keeping its part.
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "oumi/base/error.h"
+#include "oumi/base/strings.h"
+#include "oumi/distributed/fsdp_unit.h"
+#include "oumi/distributed/fsdp_wrap.h"
+#include "oumi/distributed/sharding.h"
+
+namespace oumi {
+namespace {
+
+class ShardedModel;
+
+struct Unit {
+  std::string name;
+  Module* module = nullptr;
+  bool is_root = false;
+  std::vector<std::unique_ptr<FlatParameters>> flats;
+  std::size_t order = 0;     // in forward
+  bool ordered = false;
+  bool in_backward = false;  // gathered for it, gradients not handed over yet
+};
+
+// Tells when the gradients of a unit's arguments are ready.
+struct AtEndOfBackward : torch::CustomClassHolder {
+  explicit AtEndOfBackward(std::function<void()> call) : call(std::move(call)) {}
+  std::function<void()> call;
+};
+
+struct EndOfBackward : torch::autograd::Function<EndOfBackward> {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const c10::intrusive_ptr<AtEndOfBackward>& at_end,
+                                                at::TensorList arguments) {
+    context->saved_data["at_end"] = at::IValue::make_capsule(at_end);
+    torch::autograd::variable_list results;
+    for (const Tensor& argument : arguments) results.push_back(argument.view_as(argument));
+    return results;
+  }
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+    c10::static_intrusive_pointer_cast<AtEndOfBackward>(context->saved_data.at("at_end").toCapsule())->call();
+    gradients.insert(gradients.begin(), Tensor());  // of at_end
+    return gradients;
+  }
+};
+
+class UnitHook final : public CallHook {
+ public:
+  UnitHook(ShardedModel& model, Unit& unit) : model_(model), unit_(unit) {}
+  void before(Module& module, const TensorRefs& arguments) override;
+  void after(Module& module, const TensorRefs& results) override;
+
+ private:
+  ShardedModel& model_;
+  Unit& unit_;
+};
+
+class ShardedModel final : public Sharding {
+ public:
+  ShardedModel(std::shared_ptr<ProcessGroup> group, Module& model, const NamedTensors& parameters, const ShardingOptions& options)
+      : group_(std::move(group)), options_(options) {
+    for (const auto& [name, parameter] : parameters) {
+      shards_.push_back({.name = name, .shape = parameter.sizes().vec(), .trained = parameter.requires_grad()});
+    }
+    for (const WrappedUnit& wrapped : find_units(model, parameters, options)) add_unit(wrapped, parameters);
+  }
+
+  ~ShardedModel() override { remove_hooks(); }
+
+  bool bf16_weights() const { return options_.bf16_weights; }
+
+  void before_forward(Unit& unit) {
+    for (auto& flat : unit.flats) flat->finish_gather();
+    if (!unit.ordered) {
+      unit.ordered = true;
+      unit.order = forward_order_.size();
+      forward_order_.push_back(&unit);
+    } else if (options_.forward_prefetch && unit.order + 1 < forward_order_.size()) {
+      start(*forward_order_[unit.order + 1]);
+    }
+  }
+
+  void after_forward(Unit& unit, bool backward_follows) {
+    if (unit.in_backward) return;  // recomputed within backward
+    const bool keep = backward_follows && (unit.is_root || options_.mode == ShardingMode::kShardGradOp);
+    if (!keep) free(unit);
+  }
+
+  void before_backward(Unit& unit) {
+    if (unit.in_backward) return;
+    unit.in_backward = true;
+    for (auto& flat : unit.flats) flat->finish_gather();
+    if (options_.backward_prefetch && unit.ordered && unit.order > 0) start(*forward_order_[unit.order - 1]);
+  }
+
+  void end_backward(Unit& unit) {
+    if (!unit.in_backward) return;
+    unit.in_backward = false;
+    for (auto& flat : unit.flats) flat->start_reduce();
+    free(unit);
+  }
+
+  void backward(const Tensor& loss, bool /*last*/) override {
+    loss.backward();
+    // Units without an argument that needs a gradient end here. One that no rank's forward has used has nothing to reduce.
+    for (auto& unit : units_) {
+      if (unit->in_backward) {
+        end_backward(*unit);
+      } else {
+        free(*unit);
+      }
+    }
+    for (auto& unit : units_) {
+      for (auto& flat : unit->flats) flat->finish_reduce();
+    }
+  }
+
+  double clip_gradients(double max_norm) override {
+    const at::NoGradGuard no_grad;
+    std::vector<Tensor> gradients;
+    std::vector<double> squares{0};
+    for_each_flat([&](FlatParameters& flat) {
+      if (!flat.trained() || !flat.gradient().defined()) return;
+      gradients.push_back(flat.gradient());
+      const double norm = at::linalg_vector_norm(flat.gradient(), 2, at::OptionalIntArrayRef(), false, at::kDouble).item<double>();
+      squares[0] += norm * norm;
+    });
+    group_->sum(squares, "the gradient norm");
+    const double norm = std::sqrt(squares[0]);
+    const double factor = max_norm / (norm + 1e-6);
+    if (max_norm > 0 && !(factor >= 1) && !gradients.empty()) at::_foreach_mul_(gradients, factor);
+    for_each_flat([&](FlatParameters& flat) {
+      if (!flat.trained()) return;
+      for (const auto& member : flat.members()) {
+        ParameterShard& shard = shards_[member.index];
+        if (!shard.value.defined()) continue;
+        shard.value.mutable_grad() =
+            flat.gradient().defined() ? flat.gradient().narrow(0, member.offset + shard.begin - flat.first(), shard.end - shard.begin) : Tensor();
+      }
+    });
+    return norm;
+  }
+
+  void after_step() override {}  // the next gather brings the new values
+
+  void zero_grad() override {
+    for (auto& unit : units_) unit->in_backward = false;
+    for_each_flat([](FlatParameters& flat) {
+      flat.drop_gradients();
+      flat.free();
+    });
+    for (ParameterShard& shard : shards_) {
+      if (shard.value.defined()) shard.value.mutable_grad().reset();
+    }
+  }
+
+  void hold_weights_on_main() override {
+    for_each_flat([this](FlatParameters& flat) {
+      const Tensor whole = flat.gather_masters();
+      if (group_->is_main()) flat.point_to(whole);
+    });
+  }
+
+  void release_weights() override {
+    if (group_->is_main()) for_each_flat([](FlatParameters& flat) { flat.point_to_buffer(); });
+  }
+
+  void gather_for_good() override {
+    for_each_flat([](FlatParameters& flat) { flat.point_to(flat.gather_masters()); });
+    remove_hooks();
+    units_.clear();
+    forward_order_.clear();
+  }
+
+ private:
+  void add_unit(const WrappedUnit& wrapped, const NamedTensors& parameters) {
+    auto unit = std::make_unique<Unit>();
+    unit->name = wrapped.name;
+    unit->module = wrapped.module;
+    unit->is_root = wrapped.name.empty();
+    // A buffer has one dtype, and frozen parameters need no gradient buffer.
+    std::vector<std::size_t> left = wrapped.parameters;
+    while (!left.empty()) {
+      const Tensor& first = parameters[left.front()].second;
+      const bool trained = first.requires_grad();
+      const at::ScalarType dtype = first.scalar_type();
+      std::vector<FlatParameters::Member> members;
+      std::erase_if(left, [&](std::size_t index) {
+        const Tensor& parameter = parameters[index].second;
+        if (parameter.requires_grad() != trained || parameter.scalar_type() != dtype) return false;
+        members.push_back({.index = index, .parameter = parameter});
+        return true;
+      });
+      auto flat = std::make_unique<FlatParameters>(*group_, std::move(members), trained,
+                                                   options_.bf16_weights ? std::optional(at::kBFloat16) : std::nullopt);
+      for (const auto& member : flat->members()) {
+        ParameterShard& shard = shards_[member.index];
+        const std::int64_t first_element = flat->first() - member.offset;
+        shard.begin = std::clamp<std::int64_t>(first_element, 0, member.size);
+        shard.end = std::clamp<std::int64_t>(first_element + flat->part(), 0, member.size);
+        if (shard.end > shard.begin) {
+          shard.value = flat->local().narrow(0, member.offset + shard.begin - flat->first(), shard.end - shard.begin).detach();
+        }
+      }
+      unit->flats.push_back(std::move(flat));
+    }
+    unit->module->add_call_hook(std::make_shared<UnitHook>(*this, *unit));
+    units_.push_back(std::move(unit));
+  }
+
+  // Ours alone: noise on embeddings and the like stay.
+  void remove_hooks() {
+    for (const auto& unit : units_) {
+      const auto hooks = unit->module->call_hooks();
+      unit->module->clear_call_hooks();
+      for (const auto& hook : hooks) {
+        if (dynamic_cast<UnitHook*>(hook.get()) == nullptr) unit->module->add_call_hook(hook);
+      }
+    }
+  }
+
+  static void start(Unit& unit) {
+    for (auto& flat : unit.flats) flat->start_gather();
+  }
+  static void free(Unit& unit) {
+    for (auto& flat : unit.flats) flat->free();
+  }
+  template <class Call>
+  void for_each_flat(Call&& call) {
+    for (auto& unit : units_) {
+      for (auto& flat : unit->flats) call(*flat);
+    }
+  }
+
+  std::shared_ptr<ProcessGroup> group_;
+  ShardingOptions options_;
+  std::vector<std::unique_ptr<Unit>> units_;
+  std::vector<Unit*> forward_order_;
+};
+
+void UnitHook::before(Module&, const TensorRefs& arguments) {
+  model_.before_forward(unit_);
+  if (unit_.is_root && model_.bf16_weights()) {
+    for (Tensor* argument : arguments) {
+      if (argument->defined() && argument->scalar_type() == at::kFloat) *argument = argument->to(at::kBFloat16);
+    }
+  }
+  if (unit_.is_root || unit_.in_backward || !c10::GradMode::is_enabled()) return;
+  torch::autograd::variable_list inputs;
+  std::vector<Tensor*> places;
+  for (Tensor* argument : arguments) {
+    if (!argument->defined() || !argument->requires_grad()) continue;
+    inputs.push_back(*argument);
+    places.push_back(argument);
+  }
+  if (inputs.empty()) return;
+  const auto at_end = c10::make_intrusive<AtEndOfBackward>([&model = model_, &unit = unit_] { model.end_backward(unit); });
+  const auto outputs = EndOfBackward::apply(at_end, at::TensorList(inputs));
+  for (std::size_t i = 0; i < places.size(); ++i) *places[i] = outputs[i];
+}
+
+void UnitHook::after(Module&, const TensorRefs& results) {
+  bool backward_follows = false;
+  if (c10::GradMode::is_enabled() && !unit_.in_backward) {
+    for (Tensor* result : results) {
+      if (!result->defined() || !result->requires_grad()) continue;
+      backward_follows = true;
+      result->register_hook([&model = model_, &unit = unit_](const Tensor& gradient) {
+        model.before_backward(unit);
+        return gradient;
+      });
+    }
+  }
+  model_.after_forward(unit_, backward_follows);
+}
+
+}  // namespace
+
+std::unique_ptr<Sharding> shard_model(std::shared_ptr<ProcessGroup> group, Module& model, const NamedTensors& parameters, const ShardingOptions& options) {
+  return std::make_unique<ShardedModel>(std::move(group), model, parameters, options);
+}
+
+}  // namespace oumi

@@ -1,0 +1,23 @@
+// Which modules are units of FSDP. Internal.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "oumi/distributed/sharding_options.h"
+#include "oumi/tensors/module.h"
+
+namespace oumi {
+
+struct WrappedUnit {
+  std::string name = {};  // "" is the model itself, which comes last
+  Module* module = nullptr;
+  std::vector<std::size_t> parameters = {};  // indices into the list of parameters
+};
+
+// Inner units first. Every parameter is in exactly one unit: the innermost around it. A parameter that modules of several units
+// share (tied embeddings) belongs to the model itself.
+std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters, const ShardingOptions& options);
+
+}  // namespace oumi

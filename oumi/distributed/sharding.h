@@ -1,0 +1,69 @@
+// A model whose training state is split over ranks: each rank updates a part of every parameter, or none of it.
+//
+// Parameters are laid out one after another in flat buffers, which are cut into world_size equal parts (the last is padded): a
+// part may begin or end within a parameter, as in Megatron's distributed optimizer. The optimizer sees, for each parameter, the
+// elements that this rank has; any optimizer that works element by element gives the result that it gives on one rank.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "oumi/distributed/process_group.h"
+#include "oumi/distributed/sharding_options.h"
+#include "oumi/tensors/module.h"
+
+namespace oumi {
+
+// One parameter's part on this rank: elements [begin, end) in row-major order; begin == end where it has none.
+struct ParameterShard {
+  std::string name = {};
+  std::vector<std::int64_t> shape = {};  // of the whole parameter
+  std::int64_t begin = 0, end = 0;
+  bool trained = true;
+  Tensor value = {};  // [end - begin], what the optimizer updates; undefined where there is nothing
+};
+
+class Sharding {
+ public:
+  virtual ~Sharding() = default;
+
+  // In the order of the model's parameters. `value`s stay the same tensors throughout.
+  const std::vector<ParameterShard>& shards() const noexcept { return shards_; }
+
+  // Around the backward of each micro-batch; `last` is the update's last one.
+  virtual void backward(const Tensor& loss, bool last) = 0;
+  // After the last backward: the L2 norm of the mean gradient over all ranks, then its scaling to at most max_norm (> 0), and
+  // each shard's grad() set. Returns the norm before scaling.
+  virtual double clip_gradients(double max_norm) = 0;
+  // After the optimizer has updated the shards.
+  virtual void after_step() = 0;
+  virtual void zero_grad() = 0;
+
+  // The whole weights in the model's parameters of rank 0, in the shards' dtype, from hold to release; on the other ranks
+  // parameters are not to be touched meanwhile. Every rank calls both.
+  virtual void hold_weights_on_main() {}
+  virtual void release_weights() {}
+  // Gives every rank the whole weights for good and takes the hooks off the model.
+  virtual void gather_for_good() {}
+
+ protected:
+  std::vector<ParameterShard> shards_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+// ZeRO-1 (Rajbhandari et al. 2019, arXiv:1910.02054; Megatron's distributed optimizer): gradients are averaged as in DDP, each
+// rank updates its part, and the updated parts are gathered. Moves the parameters into flat buffers. `trained` as for
+// GradientSync.
+struct GradientSyncOptions;
+std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, const NamedTensors& trained, const GradientSyncOptions& options);
+
+// FSDP: `parameters` are all of the model's, each once; those below a unit are whole only while it computes. Units are found by
+// `options`; what is in none belongs to the model itself, which is whole from the beginning of forward to the end of backward.
+// Throws UserError for a wrap class that no module has or that is a plain torch module (which has no call path).
+std::unique_ptr<Sharding> shard_model(std::shared_ptr<ProcessGroup> group, Module& model, const NamedTensors& parameters, const ShardingOptions& options);
+
+}  // namespace oumi
