@@ -143,6 +143,17 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   tokenize->add_option("--limit", line.limit, "samples to show (default: all)")->type_name("N")->check(CLI::NonNegativeNumber);
   tokenize->add_flag("--json", line.json, "one JSON object a line: input_ids, attention_mask, labels, text");
   add_infer(app, line);
+  CLI::App* launch = app.add_subcommand("launch", "run train or evaluate on several processes");
+  launch->prefix_command();
+  launch->add_option("--nproc-per-node,--nproc_per_node", line.launch.nproc_per_node, "processes on this machine")->type_name("N")->capture_default_str();
+  launch->add_option("--nnodes", line.launch.nnodes, "machines")->type_name("M")->capture_default_str();
+  launch->add_option("--node-rank,--node_rank", line.launch.node_rank, "number of this machine, from 0")->type_name("R")->capture_default_str();
+  launch->add_option("--rdzv-endpoint,--rdzv_endpoint", line.launch.rdzv_endpoint, "where machine 0 can be reached; with several machines")
+      ->type_name("HOST:PORT");
+  launch->add_option("--max-restarts,--max_restarts", line.launch.max_restarts, "restarts from the last good checkpoint after a failure")
+      ->type_name("N")
+      ->capture_default_str();
+  launch->footer("oumi-cpp launch --nproc-per-node 2 train -c CONFIG ...");
 
   CLI::App* config = app.add_subcommand("config", "look at a config");
   config->require_subcommand(1);
@@ -196,6 +207,7 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   line.overrides = verb->remaining();
   if (!line.model.empty()) line.shortcuts.push_back("model.model_name=" + Json(line.model).dump());
   line.overrides.insert(line.overrides.end(), line.shortcuts.begin(), line.shortcuts.end());
+  line.launch.command = line.overrides;
   return line;
 }
 

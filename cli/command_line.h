@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/launch/launch.h"
+
 namespace oumi::cli {
 
 struct CommandLine {
@@ -21,6 +23,7 @@ struct CommandLine {
   std::string model;                   // infer and evaluate --model: wins over the config's model.model_name
   std::string input;                   // infer --input
   std::string multiple_choice;         // evaluate --multiple-choice
+  LaunchOptions launch;                // of the verb launch
   bool overwrite = false;              // train --overwrite
   bool json = false;                   // --json
   std::int64_t limit = -1;                // tokenize --limit; below zero: all

@@ -27,6 +27,7 @@ constexpr Verb kVerbs[] = {
      "--config --plugin --model --input --output --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
      "--batch-size --system-prompt --stop --help",
      "", true},
+    {"launch", "run train or evaluate on several processes", "--nproc-per-node --nnodes --node-rank --rdzv-endpoint --max-restarts --help", "train evaluate", false},
     {"config", "show or check a config", "--config --plugin --help", "show check", true},
     {"checkpoint", "verify or convert checkpoints", "--help", "verify convert", false},
     {"tokenizer", "make a tokenizer", "--files --vocab-size --out --kind --chat-template --special --bos --eos --unk --pad --min-frequency --model-max-length --add-bos --add-eos --lowercase --help",

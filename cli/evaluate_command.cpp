@@ -6,6 +6,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/json.h"
 #include "oumi/config/overrides.h"
+#include "oumi/distributed/rank_layout.h"
 #include "oumi/trainer/from_config.h"
 #include "oumi/trainer/trained_language_model.h"
 
@@ -13,6 +14,7 @@ namespace oumi::cli {
 namespace {
 
 void print(const MetricValues& metrics, bool as_json) {
+  if (read_rank_layout().rank != 0) return;
   Json json = Json::object();
   for (const auto& [name, value] : metrics) {
     json[name] = value;

@@ -8,6 +8,7 @@
 
 #include "cli/command_line.h"
 #include "cli/config_command.h"
+#include "cli/launch/launch.h"
 #include "cli/new_command.h"
 #include "oumi/base/error.h"
 
@@ -36,6 +37,7 @@ int run(int argc, char** argv) {
   if (line.verb == "config" && line.subverb == "show") {
     return oumi::cli::config_show({line.configs.begin(), line.configs.end()}, line.overrides, std::cout);
   }
+  if (line.verb == "launch") return oumi::cli::launch(line.launch);
   if (line.verb == "new") return oumi::cli::new_project(line.arguments.at(0), std::cout);
   return run_from_library(line);
 }

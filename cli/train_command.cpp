@@ -1,6 +1,7 @@
 #include <iostream>
 
 #include "cli/train_commands.h"
+#include "oumi/distributed/rank_layout.h"
 #include "oumi/trainer/from_config.h"
 
 namespace oumi::cli {
@@ -8,6 +9,7 @@ namespace oumi::cli {
 int train_command(const CommandLine& line) {
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
   const TrainOutput output = train_from_config(config, {.overwrite = line.overwrite});
+  if (read_rank_layout().rank != 0) return 0;
   std::cout << "trained " << output.global_step << " steps, mean loss " << output.training_loss << "; files are in "
             << config.training.output_dir << '\n';
   return 0;
