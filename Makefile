@@ -3,12 +3,13 @@ JOBS ?= $(shell nproc)
 BUILD := build/release
 BINARY := $(BUILD)/oumi-cpp
 
-.PHONY: help setup configure build demo test bench test-asan test-tsan format lint layers clean
+.PHONY: help setup configure build demo test test-faults bench test-asan test-tsan format lint layers clean
 
 help:
 	@echo "make demo       set up, build, train SimpleModel on Fashion-MNIST, print its test accuracy"
 	@echo "make build      set up and build $(BINARY)"
 	@echo "make test       set up, build, run every test"
+	@echo "make test-faults  kills, hangs, damaged files, several ranks and machines: those tests alone"
 	@echo "make bench      the side-by-side table against Python peers (installs them below build/)"
 	@echo "make test-asan  tests under AddressSanitizer and UBSan;  make test-tsan  under ThreadSanitizer"
 	@echo "make format     clang-format over the sources;  make lint  clang-tidy over the sources"
@@ -29,6 +30,9 @@ demo: configure
 
 test: configure
 	@scripts/test.sh release $(JOBS)
+
+test-faults: build
+	@ctest --test-dir $(BUILD) -R '^(faults|distributed)_' --output-on-failure --no-tests=error
 
 bench: build
 	@cmake --build $(BUILD) --parallel $(JOBS) --target benchmarks

@@ -209,6 +209,8 @@ class Attempt {
       failed_at_ = Clock::now();
     } else if (!terminated_ && cause_->signal() == 0 && cause_->exit_code() == 3 && (rank.exit_code() != 3 || rank.signal() != 0)) {
       cause_ = &rank;  // the first one to end had only lost a peer: this one
+    } else if (cause_->echoes_another() && !rank.echoes_another() && rank.exit_code() == cause_->exit_code()) {
+      cause_ = &rank;
     }
   }
 

@@ -34,6 +34,8 @@ class RankProcess {
   // Of an ended one: its exit code; 1 for a crash, 3 for a kill by another signal (out of memory, an operator).
   int exit_code() const noexcept { return exit_code_; }
   int signal() const noexcept { return signal_; }  // that ended it; 0: it exited
+  // Whether its error is another rank's, told to it.
+  bool echoes_another() const { return last_error_.find(" (on rank ") != std::string::npos; }
   // "exit code 2: error: [data] ...", "killed by signal 9".
   std::string how_it_ended() const;
 

@@ -114,8 +114,49 @@ constexpr Row kRows[] = {
      [](const Config& c) { return is_one_of(c.training.train_sampling_strategy, {"batch_rebalance"}); }},
     {"training.reward_functions", "set", kRefused, "reinforcement learning is not built yet", [](const Config& c) { return c.training.reward_functions && !c.training.reward_functions->empty(); }},
     // --- ranks ---
-    {"fsdp.enable_fsdp", "true", kRefused, "sharded training is not built yet", [](const Config& c) { return c.fsdp.enable_fsdp; }},
-    {"deepspeed.enable_deepspeed", "true", kRefused, "sharded training is not built yet", [](const Config& c) { return c.deepspeed.enable_deepspeed; }},
+    {"fsdp.enable_fsdp", "true", kHonoured, "weights, gradients and optimizer state are sharded over ranks; docs/distributed.md",
+     [](const Config&) { return false; }},
+    {"fsdp.sharding_strategy", "HYBRID_SHARD, HYBRID_SHARD_ZERO2", kRefused, "sharding within machines and copying between them is not built yet",
+     [](const Config& c) {
+       return c.fsdp.enable_fsdp &&
+              (c.fsdp.sharding_strategy == ShardingStrategy::kHybridShard || c.fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2);
+     }},
+    {"training.enable_gradient_checkpointing", "with sharded weights", kRefused, "recomputing a layer whose weights are shards is not built yet",
+     [](const Config& c) {
+       const bool zero = c.deepspeed.enable_deepspeed && (c.deepspeed.zero_stage == ZeRORuntimeStage::kZero2 || c.deepspeed.zero_stage == ZeRORuntimeStage::kZero3);
+       const bool fsdp = c.fsdp.enable_fsdp && c.fsdp.sharding_strategy != ShardingStrategy::kNoShard;
+       return c.training.enable_gradient_checkpointing && (fsdp || zero);
+     }},
+    {"fsdp.cpu_offload", "true", kRefused, "shards outside of the device's memory are not built yet",
+     [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.cpu_offload; }},
+    {"fsdp.mixed_precision", "fp16", kRefused, "float16 with loss scaling is not built yet; bf16 is",
+     [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.mixed_precision && to_lower(*c.fsdp.mixed_precision) == "fp16"; }},
+    {"fsdp.state_dict_type", "LOCAL_STATE_DICT", kMapped, "saved as SHARDED_STATE_DICT",
+     [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.state_dict_type == StateDictType::kLocalStateDict; }},
+    {"fsdp.use_orig_params", "set", kNative, "parameters always keep their names",
+     [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.use_orig_params.has_value(); }},
+    {"fsdp.backward_prefetch", "BACKWARD_POST", kMapped, "as BACKWARD_PRE",
+     [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.backward_prefetch == BackwardPrefetch::kBackwardPost; }},
+    {"deepspeed.enable_deepspeed", "true", kMapped, "ZERO_1 shards optimizer state, ZERO_2 is SHARD_GRAD_OP, ZERO_3 is FULL_SHARD",
+     [](const Config& c) { return c.deepspeed.enable_deepspeed; }},
+    {"deepspeed.deepspeed_config_path", "set", kRefused, "DeepSpeed's own files are not read; set the fields of deepspeed",
+     [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.deepspeed_config_path.has_value(); }},
+    {"deepspeed.offload_optimizer", "set", kRefused, "state outside of the device's memory is not built yet",
+     [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.offload_optimizer.has_value(); }},
+    {"deepspeed.offload_param", "set", kRefused, "weights outside of the device's memory are not built yet",
+     [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.offload_param.has_value(); }},
+    {"deepspeed.precision", "FP16", kRefused, "float16 with loss scaling is not built yet; BF16 is",
+     [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.precision == DeepSpeedPrecision::kFp16; }},
+    {"deepspeed.train_batch_size", "a number", kRefused, "set training.per_device_train_batch_size and leave this auto",
+     [](const Config& c) {
+       const auto number = [](const IntOrString& value) { return std::holds_alternative<std::int64_t>(value); };
+       return c.deepspeed.enable_deepspeed && (number(c.deepspeed.train_batch_size) || number(c.deepspeed.train_micro_batch_size_per_gpu) ||
+                                               number(c.deepspeed.gradient_accumulation_steps) || number(c.deepspeed.gradient_clipping));
+     }},
+    {"training.ddp_static_graph", "true", kMapped, "buckets are fixed; unused parameters follow ddp_find_unused_parameters",
+     [](const Config& c) { return c.training.ddp_static_graph.value_or(false); }},
+    {"training.dataloader_main_process_only", "true", kMapped, "every rank reads its own part of the data",
+     [](const Config& c) { return c.training.dataloader_main_process_only.value_or(false); }},
     {"parallel.tensor_model_parallel_size", "above 1", kRefused, "tensor parallelism is not built yet", [](const Config& c) { return c.parallel.tensor_model_parallel_size > 1; }},
     {"parallel.pipeline_model_parallel_size", "above 1", kRefused, "pipeline parallelism is not built", [](const Config& c) { return c.parallel.pipeline_model_parallel_size > 1; }},
     {"parallel.context_parallel_size", "above 1", kRefused, "context parallelism is not built", [](const Config& c) { return c.parallel.context_parallel_size > 1; }},

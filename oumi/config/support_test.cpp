@@ -58,15 +58,8 @@ std::vector<std::string> leaves() {
 }
 
 TEST(Support, EveryFieldIsReadOrSpokenOf) {
-  // Settings of ranks that nothing reads yet, and such as are checked against one that is refused.
-  const std::set<std::string> pending = {
-                                         "training.average_tokens_across_devices",
-                                         "training.ddp_bucket_cap_mb",
-                                         "training.ddp_find_unused_parameters",
-                                         "training.ddp_broadcast_buffers",
-                                         "training.ddp_static_graph",
-                                         "training.ddp_backend",
-                                         "training.ddp_timeout",
+  // Settings that are checked against one that is refused.
+  const std::set<std::string> pending = {"training.ddp_backend",
                                          "training.reward_function_kwargs",
                                          "parallel.sequence_parallel"};
   int read = 0;

@@ -91,7 +91,7 @@ class ShardedModel final : public Sharding {
 
   void after_forward(Unit& unit, bool backward_follows) {
     if (unit.in_backward) return;  // recomputed within backward
-    const bool keep = backward_follows && (unit.is_root || options_.mode == ShardingMode::kShardGradOp);
+    const bool keep = unit.is_root ? c10::GradMode::is_enabled() : backward_follows && options_.mode == ShardingMode::kShardGradOp;
     if (!keep) free(unit);
   }
 
@@ -110,6 +110,7 @@ class ShardedModel final : public Sharding {
   }
 
   void backward(const Tensor& loss, bool /*last*/) override {
+    before_backward(*units_.back());  // the model itself
     loss.backward();
     // Units without an argument that needs a gradient end here. One that no rank's forward has used has nothing to reduce.
     for (auto& unit : units_) {

@@ -26,10 +26,10 @@ std::unique_ptr<Reducer> make_reducer(const std::vector<Tensor>& parameters, con
   const std::int64_t cap = options.bucket_bytes, first = c10d::kDefaultFirstBucketBytes;
   if constexpr (std::is_constructible_v<Reducer, std::vector<Tensor>, Buckets, c10::intrusive_ptr<c10d::ProcessGroup>, std::vector<bool>, std::int64_t, bool,
                                         bool, Names, std::int64_t, bool, bool, std::vector<std::int64_t>>) {
-    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters, /*gradient_as_bucket_view=*/true, names, first,
+    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters, /*gradient_as_bucket_view=*/false, names, first,
                                      false, false, std::vector<std::int64_t>());
   } else {
-    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters, /*gradient_as_bucket_view=*/true, names, first,
+    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters, /*gradient_as_bucket_view=*/false, names, first,
                                      false, false);
   }
 }

@@ -22,8 +22,8 @@ struct GradientSyncOptions {
 // otherwise, and a resumed run would part from one that never stopped.
 class GradientSync {
  public:
-  // The parameters of every rank must be the same in number, order, shape and dtype (checked). One copy of the gradients is
-  // allocated for the buckets, which `grad` then shares. Throws UserError where ranks differ.
+  // The parameters of every rank must be the same in number, order, shape and dtype (checked). The buckets take
+  // one more copy of the gradients. Throws UserError where ranks differ.
   GradientSync(std::shared_ptr<ProcessGroup> group, const std::vector<std::pair<std::string, Tensor>>& parameters, const GradientSyncOptions& options);
   ~GradientSync();
   GradientSync(const GradientSync&) = delete;

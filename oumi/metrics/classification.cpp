@@ -3,6 +3,7 @@
 #include <ATen/ops/argmax.h>
 
 #include "oumi/base/error.h"
+#include "oumi/base/strings.h"
 
 namespace oumi {
 
@@ -58,6 +59,26 @@ MetricValues ClassificationMetric::compute() const {
   }
   values.emplace_back("f1", f1_sum / classes_seen);
   return values;
+}
+
+std::optional<Json> ClassificationMetric::counts() const {
+  return Json{{"num_classes", num_classes_}, {"correct", correct_}, {"total", total_}, {"counts", counts_}};
+}
+
+void ClassificationMetric::merge(const Json& counts) {
+  const auto num_classes = counts.at("num_classes").get<std::int64_t>();
+  if (num_classes == 0) return;  // that rank saw no labels
+  if (num_classes_ == 0) {
+    num_classes_ = num_classes;
+    counts_.assign(counts.at("counts").size(), 0);
+  }
+  if (num_classes != num_classes_) {
+    throw UserError("metrics", cat("the number of classes differs between ranks: expected ", num_classes_, ", got ", num_classes));
+  }
+  correct_ += counts.at("correct").get<std::int64_t>();
+  total_ += counts.at("total").get<std::int64_t>();
+  const auto other = counts.at("counts").get<std::vector<std::int64_t>>();
+  for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other[i];
 }
 
 std::vector<std::vector<std::int64_t>> ClassificationMetric::confusion_matrix() const {

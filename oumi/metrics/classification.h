@@ -13,6 +13,8 @@ class ClassificationMetric : public Metric {
   void reset() override;
   void update(const Outputs& outputs, const Batch& batch) override;
   MetricValues compute() const override;
+  std::optional<Json> counts() const override;
+  void merge(const Json& counts) override;
 
   // counts[label][prediction]; empty when there are more than kMaxClasses classes (a vocabulary, not a classifier).
   std::vector<std::vector<std::int64_t>> confusion_matrix() const;

@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "oumi/base/json.h"
 #include "oumi/base/registry.h"
 #include "oumi/tensors/batch.h"
 
@@ -23,6 +25,11 @@ class Metric {
   // Called under no-grad with the model's outputs and the batch that they belong to.
   virtual void update(const Outputs& outputs, const Batch& batch) = 0;
   virtual MetricValues compute() const = 0;
+
+  // How an evaluation that is spread over ranks comes together: the counts so far as plain values, and adding another rank's.
+  // A metric without them (the default) makes every rank evaluate the whole set.
+  virtual std::optional<Json> counts() const { return std::nullopt; }
+  virtual void merge(const Json& counts) { (void)counts; }
 };
 
 using MetricPtr = std::shared_ptr<Metric>;

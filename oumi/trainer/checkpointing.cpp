@@ -15,11 +15,13 @@
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/models/adapters/adapters.h"
+#include "oumi/models/state.h"
 #include "oumi/optim/optimizer_state.h"
 #include "oumi/optim/torch_state.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/metrics_file.h"
 #include "oumi/trainer/run.h"
+#include "oumi/trainer/sharded_state.h"
 #include "oumi/trainer/trainer_notify.h"
 
 namespace oumi {
@@ -29,6 +31,34 @@ namespace {
 // What bit-exact continuation depends on beside the files: compared on resume.
 Json numerics_environment() {
   return Json{{"num_threads", at::get_num_threads()}, {"cpu_capability", at::get_cpu_capability()}};
+}
+
+// Hugging Face's names, but for the ending.
+std::string rng_file(const ProcessGroup& group) {
+  return group.world_size() == 1 ? "rng_state.safetensors" : cat("rng_state_", group.rank(), ".safetensors");
+}
+
+// Rank 0's model has the whole weights for the scope's length.
+class HeldWeights {
+ public:
+  explicit HeldWeights(Sharding* sharding) : sharding_(sharding) {
+    if (sharding_ != nullptr) sharding_->hold_weights_on_main();
+  }
+  ~HeldWeights() {
+    if (sharding_ != nullptr) sharding_->release_weights();
+  }
+  HeldWeights(const HeldWeights&) = delete;
+  HeldWeights& operator=(const HeldWeights&) = delete;
+
+ private:
+  Sharding* sharding_;
+};
+
+bool is_sharded(const Sharding& sharding, const std::string& name) {
+  for (const ParameterShard& shard : sharding.shards()) {
+    if (shard.name == name) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -44,41 +74,26 @@ void Trainer::save_checkpoint(Run& run) {
   }
   run.events->flush();
   try {
-    CheckpointWriter writer(args_.output_dir, state_.global_step);
-    const fs::path directory = writer.directory();
-    if (!run.ema || !args_.save_only_model) {
-      save_weights(*model_, directory);
-    } else {
-      const AveragedParameters averaged(*run.ema);
-      save_weights(*model_, directory);
+    std::optional<CheckpointWriter> writer;  // on rank 0
+    group_->on_main([&] { writer.emplace(args_.output_dir, state_.global_step); }, "starting a checkpoint");
+    const fs::path directory = group_->broadcast_text(writer ? writer->directory().string() : "", "starting a checkpoint");
+    {
+      const HeldWeights whole(run.sharding && !weights_in_parts() ? run.sharding.get() : nullptr);
+      group_->on_all(
+          [&] {
+            if (writer) write_main_files(run, *writer);
+            if (group_->world_size() > 1) write_own_files(run, directory);
+          },
+          "writing a checkpoint");
     }
-    if (options_.save_beside_weights) options_.save_beside_weights(directory);
-    if (!args_.save_only_model) {
-      const OptimizerState optimizer = optimizer_state(*run.optimizer, run.parameter_names);
-      writer.add_state("optimizer.safetensors", optimizer.tensors);
-      writer.add_json("optimizer.json", optimizer.scalars);
-      writer.add_json("scheduler.json", run.scheduler->state_dict());
-      writer.add_state("rng_state.safetensors", {{"cpu", run.boundary.rng_state}});
-      if (run.ema) writer.add_state("ema.safetensors", run.ema->state_dict());
-      writer.add_json("data_state.json", data_position(run));
-      writer.add_json("environment.json", numerics_environment());
-      if (args_.save_hf_optimizer) {
-        write_torch_file(directory / "optimizer.pt", to_torch_optimizer_state(*run.optimizer));
-        write_torch_file(directory / "scheduler.pt", to_torch_scheduler_state(*run.scheduler));
-      }
-    }
-    if (!options_.config_yaml.empty()) writer.add_text("training_config.yaml", options_.config_yaml);
-    TrainerState saved = state_;
-    saved.train_seconds += run.seconds();
-    writer.add_json("trainer_state.json", saved.to_json());
-    writer.commit();
+    group_->on_main([&] { writer->commit(); }, "committing a checkpoint");
   } catch (...) {
     state_.best_model_checkpoint = best_before;
     throw;
   }
   run.saved_step = state_.global_step;
   log_to_file(LogLevel::kInfo, "saved " + final_path.string());
-  if (args_.save_total_limit) {
+  if (args_.save_total_limit && group_->is_main()) {
     const RotationResult rotation = rotate_checkpoints(
         args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = state_.best_global_step});
     for (const auto& [path, reason] : rotation.failed) log_warning("cannot remove " + path.string() + ": " + reason);
@@ -86,26 +101,91 @@ void Trainer::save_checkpoint(Run& run) {
   notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_save(context, final_path.string()); });
 }
 
-void Trainer::restore(Run& run, const fs::path& checkpoint) {
+bool Trainer::weights_in_parts() const {
+  return run_ && run_->sharding && args_.sharding.shards_weights() && args_.sharding.sharded_weights_in_checkpoints;
+}
+
+// What each rank writes: its random state and its parts.
+void Trainer::write_own_files(Run& run, const fs::path& directory) {
+  CheckpointFiles files(directory);
+  if (weights_in_parts()) {
+    StateDict buffers;
+    for (const auto& [name, tensor] : state_dict(*model_)) {
+      if (!tensor.requires_grad() && !is_sharded(*run.sharding, name)) buffers.set(name, tensor);
+    }
+    add_weights_part(files, *group_, run.sharding->shards(), buffers);
+  }
+  if (args_.save_only_model) return;
+  files.add_state(rng_file(*group_), {{"cpu", run.boundary.rng_state}});
+  if (run.sharding) add_optimizer_part(files, *group_, run.sharding->shards(), optimizer_state(*run.optimizer, run.parameter_names));
+}
+
+// What rank 0 writes: everything that is the same on all ranks.
+void Trainer::write_main_files(Run& run, CheckpointWriter& writer) {
+  const fs::path directory = writer.directory();
+  if (weights_in_parts()) {
+    // Each rank writes its own.
+  } else if (!run.ema || !args_.save_only_model) {
+    save_weights(*model_, directory);
+  } else {
+    const AveragedParameters averaged(*run.ema);
+    save_weights(*model_, directory);
+  }
+  if (options_.save_beside_weights) options_.save_beside_weights(directory);
+  if (!args_.save_only_model) {
+    if (!run.sharding) {
+      const OptimizerState optimizer = optimizer_state(*run.optimizer, run.parameter_names);
+      writer.add_state("optimizer.safetensors", optimizer.tensors);
+      writer.add_json("optimizer.json", optimizer.scalars);
+    }
+    writer.add_json("scheduler.json", run.scheduler->state_dict());
+    if (group_->world_size() == 1) writer.add_state(rng_file(*group_), {{"cpu", run.boundary.rng_state}});
+    if (run.ema) writer.add_state("ema.safetensors", run.ema->state_dict());
+    writer.add_json("data_state.json", data_position(run));
+    writer.add_json("environment.json", numerics_environment());
+    if (args_.save_hf_optimizer && !run.sharding) {
+      write_torch_file(directory / "optimizer.pt", to_torch_optimizer_state(*run.optimizer));
+      write_torch_file(directory / "scheduler.pt", to_torch_scheduler_state(*run.scheduler));
+    }
+  }
+  if (!options_.config_yaml.empty()) writer.add_text("training_config.yaml", options_.config_yaml);
+  TrainerState saved = state_;
+  saved.train_seconds += run.seconds();
+  writer.add_json("trainer_state.json", saved.to_json());
+}
+
+void Trainer::restore_weights(const fs::path& checkpoint) {
   if (!fs::is_directory(checkpoint)) {
     throw UserError("training.resume_from_checkpoint", "expected a checkpoint folder, got " + checkpoint.string(),
                     "check the path");
   }
-  const bool ours = fs::exists(checkpoint / "manifest.json");
-  const ResumeSearch checked = check_resume_checkpoint(checkpoint, {.allow_without_manifest = true});
-  if (!checked.warning.empty()) log_warning(checked.warning);
-  load_weights_into(*model_, checkpoint);
-  state_ =
-      TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
-  run.resumed_step = run.saved_step = state_.global_step;
-  run.resumed_samples = state_.samples_seen;
-  restore_data_position(run, checkpoint);  // may lengthen the schedule that is loaded below
-  for (const CallbackPtr& callback : callbacks_) {
-    if (!callback->name().empty() && state_.stateful_callbacks.contains(callback->name()))
-      callback->load_state_dict(state_.stateful_callbacks[callback->name()]);
-  }
+  group_->on_main(
+      [&] {
+        const ResumeSearch checked = check_resume_checkpoint(checkpoint, {.allow_without_manifest = true});
+        if (!checked.warning.empty()) log_warning(checked.warning);
+      },
+      "checking the checkpoint");
+  load_checkpoint_weights(*model_, checkpoint);
+}
 
-  if (fs::exists(checkpoint / "optimizer.json")) {
+// Of the same layout, or put together from what another one wrote.
+void Trainer::restore_optimizer(Run& run, const fs::path& checkpoint) {
+  const bool in_parts = fs::exists(checkpoint / "optimizer.json") == false && fs::exists(checkpoint / "scheduler.json");
+  if (run.sharding || in_parts) {
+    std::vector<WantedPart> wanted;
+    if (run.sharding) {
+      for (const ParameterShard& shard : run.sharding->shards()) {
+        if (shard.value.defined() && shard.trained) wanted.push_back({shard.name, shard.shape, shard.begin, shard.end, true});
+      }
+    } else {
+      for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
+        if (parameter.requires_grad()) wanted.push_back({name, parameter.sizes().vec(), 0, parameter.numel(), false});
+      }
+    }
+    load_optimizer_state(*run.optimizer, run.parameter_names,
+                         load_optimizer_parts(checkpoint, wanted, optimizer_state(*run.optimizer, run.parameter_names)));
+    run.scheduler->load_state_dict(read_json_file(checkpoint / "scheduler.json"));
+  } else if (fs::exists(checkpoint / "optimizer.json")) {
     load_optimizer_state(
         *run.optimizer, run.parameter_names,
         {load_safetensors(checkpoint / "optimizer.safetensors"), read_json_file(checkpoint / "optimizer.json")});
@@ -119,12 +199,24 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
                     "and scheduler.pt",
                     "it was saved with save_only_model; start a new run with model.model_name set to this folder");
   }
+}
+
+void Trainer::restore(Run& run, const fs::path& checkpoint) {
+  const bool ours = fs::exists(checkpoint / "manifest.json");
+  state_ =
+      TrainerState::from_json(read_json_file(checkpoint / "trainer_state.json"), (checkpoint / "trainer_state.json").string());
+  run.resumed_step = run.saved_step = state_.global_step;
+  run.resumed_samples = state_.samples_seen;
+  restore_data_position(run, checkpoint);  // may lengthen the schedule that is loaded below
+  for (const CallbackPtr& callback : callbacks_) {
+    if (!callback->name().empty() && state_.stateful_callbacks.contains(callback->name()))
+      callback->load_state_dict(state_.stateful_callbacks[callback->name()]);
+  }
+
+  restore_optimizer(run, checkpoint);
   if (run.ema && fs::exists(checkpoint / "ema.safetensors"))
     run.ema->load_state_dict(load_safetensors(checkpoint / "ema.safetensors"));
-  if (fs::exists(checkpoint / "rng_state.safetensors")) {
-    run.boundary.rng_state = load_safetensors(checkpoint / "rng_state.safetensors").at("cpu").clone();
-    restore_cpu_rng_state(run.boundary.rng_state);
-  }
+  restore_rng(run, checkpoint);
 
   if (ours && fs::exists(checkpoint / "environment.json")) {
     const Json then = read_json_file(checkpoint / "environment.json"), now = numerics_environment();
@@ -135,8 +227,25 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
       }
     }
   }
-  cut_metrics_file(fs::path(args_.output_dir) / "metrics_rank0000.jsonl", state_.global_step);
+  if (group_->is_main()) cut_metrics_file(fs::path(args_.output_dir) / "metrics_rank0000.jsonl", state_.global_step);
   log_info(cat("resuming from ", checkpoint.string(), " at step ", state_.global_step));
+}
+
+// This rank's random state. Of a run with another number of ranks there is none for it: then it gets one of its own, so that no
+// two ranks draw the same.
+void Trainer::restore_rng(Run& run, const fs::path& checkpoint) {
+  const fs::path own = checkpoint / rng_file(*group_);
+  const auto has_rank = [&](std::int64_t rank) { return fs::exists(checkpoint / cat("rng_state_", rank, ".safetensors")); };
+  const std::int64_t world = group_->world_size();
+  if (fs::exists(own) && (world == 1 || (has_rank(world - 1) && !has_rank(world)))) {
+    run.boundary.rng_state = load_safetensors(own).at("cpu").clone();
+    restore_cpu_rng_state(run.boundary.rng_state);
+    return;
+  }
+  if (fs::exists(checkpoint / "rng_state.safetensors") || fs::exists(checkpoint / "rng_state_0.safetensors")) {
+    log_warning("the number of ranks changed since the checkpoint; random state (dropout) starts afresh");
+    at::manual_seed(args_.seed + static_cast<std::uint64_t>(group_->rank() + state_.global_step * 1000003));
+  }
 }
 
 }  // namespace oumi

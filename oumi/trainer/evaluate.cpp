@@ -28,14 +28,25 @@ class EvaluationMode {
 };
 
 std::unique_ptr<DataLoader> evaluation_loader(const DatasetPtr& dataset, const TrainerOptions& options,
-                                              const TrainingArguments& args) {
+                                              const TrainingArguments& args, std::int64_t rank, std::int64_t world_size) {
   Json kwargs{{"batch_size", args.per_device_eval_batch_size}, {"num_workers", args.dataloader_num_workers}};
   if (args.dataloader_num_workers > 0 && args.dataloader_prefetch_factor)
     kwargs["prefetch_factor"] = *args.dataloader_prefetch_factor;
   for (const auto& [key, value] : options.eval_dataloader_kwargs.items()) kwargs[key] = value;
   DataLoaderOptions loader_options = DataLoaderOptions::from_kwargs(kwargs);
   loader_options.collate_fn = options.data_collator;
+  // Every sample once: where the ranks don't divide the set, some have a batch less.
+  loader_options.rank = rank;
+  loader_options.world_size = world_size;
+  loader_options.even_batches = false;
   return std::make_unique<DataLoader>(dataset, loader_options);
+}
+
+void merge_over_ranks(ProcessGroup& group, Metric& metric) {
+  const std::vector<std::string> all = group.gather_text(metric.counts()->dump(), "the evaluation's metrics");
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (static_cast<std::int64_t>(rank) != group.rank()) metric.merge(Json::parse(all[rank]));
+  }
 }
 
 }  // namespace
@@ -70,7 +81,14 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
   const AutocastScope autocast(device_, args_.bf16 || args_.bf16_full_eval);
   const auto started = std::chrono::steady_clock::now();
 
-  const auto loader = evaluation_loader(dataset, options_, args_);
+  // What needs all predictions in one place is done whole on every rank.
+  bool spread = !consumer && !options_.compute_metrics;
+  for (const MetricPtr& metric : options_.metrics) spread = spread && metric->counts().has_value();
+  const bool weights_sharded = run_ != nullptr && run_->sharding != nullptr && args_.sharding.shards_weights();
+  // Then each rank needs a batch of its own.
+  if (weights_sharded) spread = spread && dataset->is_map_style() && dataset->size() >= args_.per_device_eval_batch_size * group_->world_size();
+  std::optional<Batch> last;
+  const auto loader = evaluation_loader(dataset, options_, args_, spread ? group_->rank() : 0, spread ? group_->world_size() : 1);
   loader->start_epoch(0);
   const std::vector<MetricPtr>& metrics = options_.metrics;
   auto* language_model = dynamic_cast<LanguageModel*>(model_.get());
@@ -84,9 +102,18 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
   double loss_sum = 0;
   std::int64_t samples_with_loss = 0, samples = 0, batches = 0;
   const std::int64_t total_batches = loader->batches_per_epoch().value_or(0);
-  while (std::optional<Batch> next = loader->next()) {
-    if (run_ != nullptr && requested_stop_signal() != 0) throw EvaluationInterrupted();
+  while (true) {
+    std::optional<Batch> next = loader->next();
+    // Ranks stay together to the last batch of any of them, and leave together when one is asked to stop.
+    const auto agreed = group_->max({run_ != nullptr ? requested_stop_signal() : 0, next ? 1 : 0}, "evaluation");
+    if (agreed[0] != 0) throw EvaluationInterrupted();
+    if (agreed[1] == 0) break;
+    if (!next) {
+      if (weights_sharded) (*model_)(*last);  // gathering weights takes every rank
+      continue;
+    }
     const Batch batch = device_.is_cpu() ? std::move(*next) : next->to(device_);
+    if (weights_sharded) last = batch;
     const std::int64_t batch_size = batch.batch_size();
     Outputs outputs;
     if (batch.contains("labels") || uses_own_loss()) {
@@ -119,6 +146,15 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
                                  .epoch = state_.epoch});
     }
     notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_prediction_step(context); });
+  }
+  if (spread && group_->world_size() > 1) {
+    std::vector<double> sums{loss_sum, static_cast<double>(samples_with_loss), static_cast<double>(samples), static_cast<double>(batches)};
+    group_->sum(sums, "the evaluation's loss");
+    loss_sum = sums[0];
+    samples_with_loss = static_cast<std::int64_t>(sums[1]);
+    samples = static_cast<std::int64_t>(sums[2]);
+    batches = static_cast<std::int64_t>(sums[3]);
+    for (const MetricPtr& metric : metrics) merge_over_ranks(*group_, *metric);
   }
   if (samples == 0) throw UserError(dataset->name(), "the evaluation set yields no samples: expected at least one, got 0");
 

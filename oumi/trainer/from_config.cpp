@@ -6,6 +6,7 @@
 #include <torch/version.h>
 
 #include <algorithm>
+#include <cmath>
 #include <regex>
 #include <thread>
 
@@ -13,6 +14,7 @@
 #include "oumi/base/strings.h"
 #include "oumi/base/version.h"
 #include "oumi/config/support.h"
+#include "oumi/distributed/process_group.h"
 #include "oumi/models/build_model.h"
 #include "oumi/models/model_location.h"
 #include "oumi/models/pretrained.h"
@@ -24,6 +26,7 @@
 #include "oumi/trainer/finetuning.h"
 #include "oumi/trainer/prediction_writer.h"
 #include "oumi/trainer/run_data.h"
+#include "oumi/trainer/sharding_from_config.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -167,13 +170,25 @@ TrainingArguments training_arguments(const TrainingConfig& config) {
   args.length_column_name = t.length_column_name;
   args.label_names = t.label_names.value_or(std::vector<std::string>{});
   args.use_cpu = t.use_cpu;
+  args.ddp_timeout = t.nccl_default_timeout_minutes ? static_cast<std::int64_t>(std::ceil(*t.nccl_default_timeout_minutes * 60)) : t.ddp_timeout;
+  // HF's rule: recomputed activations cut the graph that the search walks.
+  args.ddp_find_unused_parameters = t.ddp_find_unused_parameters.value_or(!t.enable_gradient_checkpointing);
+  args.sharding = sharding_options(config);
+  args.average_tokens_across_devices = t.average_tokens_across_devices;
+  args.ddp_bucket_cap_mb = t.ddp_bucket_cap_mb;
+  args.ddp_broadcast_buffers = t.ddp_broadcast_buffers;
   return args;
 }
 
 TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOptions& options) {
-  prepare_output_directory(config, options.overwrite || config.training.overwrite_output_dir);
+  const std::shared_ptr<ProcessGroup> group = connect_ranks(training_arguments(config));
+  group->on_main([&] { prepare_output_directory(config, options.overwrite || config.training.overwrite_output_dir); },
+                 "preparing the output folder");
   const fs::path directory = config.training.output_dir;
-  init_logging({.directory = directory / "logs", .level = parse_log_level(config.training.log_level)});
+  init_logging({.directory = directory / "logs",
+                .rank = group->rank(),
+                .level = parse_log_level(config.training.log_level),
+                .console = group->is_main()});
   try {
     refuse_unsupported(config);
     // The model first: its initial weights depend on the seed alone, not on what the data draws.
@@ -186,6 +201,7 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     prepare_for_training(*model, named);
     if (config.training.log_model_summary) log_info(model_summary(*model));
     TrainerOptions trainer = trainer_options(config, model);
+    trainer.process_group = group;
     const RunData data(local, {.notice = log_info});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);
@@ -202,8 +218,12 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     std::string plugins;
     for (const LoadedPlugin& plugin : loaded_plugins())
       plugins += "# plugin: " + plugin.path + " xxh3_128 " + plugin.hash + "\n";
-    write_run_files(directory / "telemetry", {.training_config_yaml = plugins + trainer.config_yaml,
-                                              .environment = environment_info(environment_query())});
+    if (group->is_main()) {
+      write_run_files(directory / "telemetry", {.training_config_yaml = plugins + trainer.config_yaml,
+                                                .environment = environment_info(environment_query()),
+                                                .world_size = group->world_size(),
+                                                .local_world_size = group->layout().local_world_size});
+    }
     return Trainer(std::move(trainer)).train();
   } catch (const StoppedBySignal& stopped) {
     log_warning(std::string(stopped.what()) + "; go on with --training.try_resume_from_last_checkpoint true");
@@ -253,6 +273,9 @@ MetricValues evaluate_from_config(const TrainingConfig& config) {
 MetricValues predict_from_config(const TrainingConfig& config, const fs::path& output) {
   const bool has_test = !config.data.test.datasets.empty();
   const DatasetSplitParams& split = has_test ? config.data.test : config.data.validation;
+  if (read_rank_layout().world_size > 1) {
+    throw UserError("predict", "runs in one process: expected no other ranks, got a world size above 1", "unset RANK and WORLD_SIZE");
+  }
   if (split.datasets.empty())
     throw UserError("data.test.datasets", "there is nothing to predict: expected a test or validation set, got none",
                     "add data.test to the config");

@@ -88,16 +88,20 @@ void Trainer::mark_boundary(Run& run) {
 
 void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_step_begin(context); });
+  if (run.gradient_sync && args_.ddp_broadcast_buffers.value_or(true)) {
+    broadcast_from_main(*group_, model_->buffers(), "the model's buffers");
+  }
 
   double loss = 0;
-  std::int64_t samples_in_update = 0, tokens_in_update = 0;
+  std::int64_t samples_in_update = 0, tokens_in_update = 0, seen_in_update = 0;
   const auto count = static_cast<std::int64_t>(micro_batches.size());
-  const std::optional<std::int64_t> items = items_in_update(micro_batches);
+  const std::optional<double> items = items_in_update(micro_batches);
   for (std::int64_t i = 0; i < count; ++i) {
     if (i > 0) stop_if_asked(run);
+    run.last_micro_batch = i + 1 == count;
     Batch batch =
         device_.is_cpu() ? micro_batches[static_cast<std::size_t>(i)] : micro_batches[static_cast<std::size_t>(i)].to(device_);
-    if (items) batch.set("num_items_in_batch", at::full({}, static_cast<double>(*items), at::kDouble));
+    if (items) batch.set("num_items_in_batch", at::full({}, *items, at::kDouble));
     try {
       // A loss that is a sum over tokens divided by those of the whole update is a share of it as it is.
       loss += training_step(*model_, batch, items ? 1 : count).item<double>();
@@ -108,26 +112,40 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
     }
     if (i + 1 < count) notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_substep_end(context); });
     const std::int64_t tokens = count_tokens(batch);
-    state_.num_input_tokens_seen += args_.include_num_input_tokens_seen == "all" && batch.contains("input_ids") ? batch.at("input_ids").numel() : tokens;
-    state_.samples_seen += batch.batch_size();
+    seen_in_update += args_.include_num_input_tokens_seen == "all" && batch.contains("input_ids") ? batch.at("input_ids").numel() : tokens;
     samples_in_update += batch.batch_size();
     tokens_in_update += tokens;
   }
+  if (group_->world_size() > 1) {
+    // Of all ranks, so that every one logs, counts and judges the same.
+    std::vector<double> totals{loss, static_cast<double>(samples_in_update), static_cast<double>(tokens_in_update),
+                               static_cast<double>(seen_in_update)};
+    group_->sum(totals, "the loss");
+    loss = totals[0] / static_cast<double>(group_->world_size());
+    samples_in_update = static_cast<std::int64_t>(totals[1]);
+    tokens_in_update = static_cast<std::int64_t>(totals[2]);
+    seen_in_update = static_cast<std::int64_t>(totals[3]);
+  }
+  state_.num_input_tokens_seen += seen_in_update;
+  state_.samples_seen += samples_in_update;
   run.rate.add_step(samples_in_update, tokens_in_update);
 
-  run.grad_norm = clip_grad_norm(run.parameters, args_.max_grad_norm).item<double>();
+  run.grad_norm = run.sharding ? run.sharding->clip_gradients(args_.max_grad_norm)
+                               : clip_grad_norm(run.parameters, args_.max_grad_norm).item<double>();
   run.learning_rate = run.scheduler->last_lr().front();
   const bool finite = std::isfinite(loss) && std::isfinite(run.grad_norm);
   if (!finite) handle_non_finite(run, micro_batches, loss, run.grad_norm);
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_pre_optimizer_step(context); });
   if (finite) run.optimizer->step();
+  if (finite && run.sharding) run.sharding->after_step();
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_optimizer_step(context); });
   run.loss = loss;
   run.scheduler->step();
-  run.optimizer->zero_grad(/*set_to_none=*/true);
+  run.zero_grad();
   if (finite && run.ema) run.ema->update();
 
   ++state_.global_step;
+  group_->set_completed_step(state_.global_step);
   const bool hide = args_.logging_nan_inf_filter && !std::isfinite(loss);
   state_.loss_sum_since_log += hide ? state_.loss_sum_since_log / static_cast<double>(std::max<std::int64_t>(
                                                                       state_.global_step - 1 - state_.last_logged_step, 1))
@@ -135,12 +153,17 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   state_.total_loss += hide ? 0 : loss;
 }
 
-std::optional<std::int64_t> Trainer::items_in_update(const std::vector<Batch>& micro_batches) const {
+std::optional<double> Trainer::items_in_update(const std::vector<Batch>& micro_batches) const {
   if (!options_.token_weighted_loss || !model_->accepts_num_items_in_batch() || uses_own_loss() || micro_batches.empty() || !micro_batches.front().contains("labels")) {
     return std::nullopt;
   }
   // An update without a single label has the loss 0, not 0 / 0.
-  return std::max<std::int64_t>(count_predicted_tokens(micro_batches), 1);
+  const auto own = static_cast<double>(count_predicted_tokens(micro_batches));
+  if (group_->world_size() == 1 || !args_.average_tokens_across_devices) return std::max(own, 1.0);
+  // Gradients and losses are averaged over ranks: with this divisor the averages are those over all ranks' tokens.
+  std::vector<double> total{own};
+  group_->sum(total, "the number of predicted tokens");
+  return std::max(total[0], 1.0) / static_cast<double>(group_->world_size());
 }
 
 void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm) {
@@ -150,7 +173,7 @@ void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batche
     log_warning(what + "; the update is left out (training.nan_policy: SKIP)");
     return;
   }
-  run.optimizer->zero_grad(true);
+  run.zero_grad();
   throw UserError(
       "training.loss", what,
       "weights were not touched. Look at these samples, lower training.learning_rate, clip with training.max_grad_norm, or "
@@ -226,6 +249,7 @@ MetricValues Trainer::evaluate_or_stop(Run& run) {
 }
 
 void Trainer::write_histograms(Run& run) {
+  if (!group_->is_main()) return;
   for (const auto& [name, tensor] : state_dict(*model_)) {
     if (!tensor.is_floating_point()) continue;
     const Tensor values = tensor.detach().to(at::kCPU, at::kFloat).contiguous();
@@ -235,10 +259,11 @@ void Trainer::write_histograms(Run& run) {
 }
 
 void Trainer::stop_if_asked(Run& run) {
-  const int signal = requested_stop_signal();
+  // A signal to one rank stops all of them here.
+  const auto signal = static_cast<int>(group_->max({requested_stop_signal()}, "the request to stop").front());
   if (signal == 0) return;
   // Back to the last whole update: its gradients so far are dropped, random state and buffers are those from before it.
-  run.optimizer->zero_grad(true);
+  run.zero_grad();
   restore_cpu_rng_state(run.boundary.rng_state);
   if (!run.boundary.buffers.empty()) {
     const c10::AutoGradMode no_grad(false);

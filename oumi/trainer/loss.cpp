@@ -9,6 +9,7 @@
 #include "oumi/models/language_model.h"
 #include "oumi/trainer/label_check.h"
 #include "oumi/trainer/precision.h"
+#include "oumi/trainer/run.h"
 #include "oumi/trainer/trainer.h"
 
 namespace oumi {
@@ -67,8 +68,21 @@ Tensor Trainer::training_step(Model& model, const Batch& batch, std::int64_t mic
     loss = compute_loss(model, batch, nullptr);
   }
   if (micro_batches > 1) loss = loss / micro_batches;
-  loss.backward();
+  backward(loss);
   return loss.detach();
+}
+
+void Trainer::backward(const Tensor& loss) {
+  if (run_ && run_->sharding) {
+    run_->sharding->backward(loss, run_->last_micro_batch);
+    return;
+  }
+  if (!run_ || !run_->gradient_sync) {
+    loss.backward();
+    return;
+  }
+  if (run_->last_micro_batch) run_->gradient_sync->before_backward(loss);
+  run_->gradient_sync->backward(loss);
 }
 
 }  // namespace oumi

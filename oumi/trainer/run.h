@@ -1,6 +1,8 @@
 // What exists only while a Trainer trains. Internal to trainer/.
 #pragma once
 
+#include <torch/optim/optimizer.h>
+
 #include <chrono>
 #include <memory>
 #include <vector>
@@ -8,6 +10,9 @@
 #include "oumi/base/files.h"
 #include "oumi/base/stop_signal.h"
 #include "oumi/data/data_loader.h"
+#include "oumi/distributed/gradient_sync.h"
+#include "oumi/distributed/process_group.h"
+#include "oumi/distributed/sharding.h"
 #include "oumi/optim/ema.h"
 #include "oumi/optim/lr_schedule.h"
 #include "oumi/optim/parameter_groups.h"
@@ -38,6 +43,9 @@ struct Trainer::Run {
   std::shared_ptr<torch::optim::Optimizer> optimizer;
   std::shared_ptr<LrScheduler> scheduler;
   std::unique_ptr<ExponentialMovingAverage> ema;
+  std::unique_ptr<GradientSync> gradient_sync;  // with several ranks: this one,
+  std::unique_ptr<Sharding> sharding;           // or this one
+  bool last_micro_batch = true;                 // of the update: gradients are averaged after it
   std::vector<std::string> parameter_names;  // in the optimizer's order
   std::vector<Tensor> parameters;            // those that are trained, for clipping
   std::unique_ptr<EventHub> events;
@@ -53,6 +61,13 @@ struct Trainer::Run {
   std::int64_t resumed_samples = 0;
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
 
+  void zero_grad() {
+    if (sharding) {
+      sharding->zero_grad();
+    } else {
+      optimizer->zero_grad(/*set_to_none=*/true);
+    }
+  }
   double seconds() const { return std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count(); }
 };
 

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
+#include "oumi/base/version.h"
 #include "oumi/checkpoint/checkpoint_writer.h"
 #include "oumi/checkpoint/resume_search.h"
 #include "oumi/checkpoint/rotation.h"
@@ -16,11 +18,13 @@
 #include "oumi/metrics/classification.h"
 #include "oumi/models/adapters/adapters.h"
 #include "oumi/models/language_model.h"
+#include "oumi/models/state.h"
 #include "oumi/nn/layers.h"
 #include "oumi/optim/optimizer.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/trainer/finetuning.h"
 #include "oumi/trainer/run.h"
+#include "oumi/trainer/sharded_state.h"
 #include "oumi/trainer/trainer_notify.h"
 
 namespace oumi {
@@ -30,8 +34,29 @@ EvalDatasets::EvalDatasets(DatasetPtr dataset) {
   if (dataset) sets.emplace_back("", std::move(dataset));
 }
 
+void load_checkpoint_weights(Model& model, const fs::path& checkpoint) {
+  if (!has_weights_parts(checkpoint)) return load_weights_into(model, checkpoint);
+  load_state_dict(model, load_weights_parts(checkpoint, state_dict(model)), /*strict=*/true, checkpoint.string());
+}
+
+std::shared_ptr<ProcessGroup> connect_ranks(const TrainingArguments& args) {
+  // Several Trainers of one process share a group while any of them is alive; each later group has a meeting of its own.
+  static std::weak_ptr<ProcessGroup> shared;
+  static int meetings = 0;
+  if (auto group = shared.lock()) return group;
+  RankLayout layout = read_rank_layout();
+  layout.attempt += cat(".", meetings++);
+  const auto group =
+      ProcessGroup::connect(layout, {.timeout = std::chrono::seconds(args.ddp_timeout), .use_nccl = at::hasCUDA() && !args.use_cpu});
+  shared = group;
+  return group;
+}
+
 Trainer::Trainer(TrainerOptions options)
-    : args_(options.args), options_(std::move(options)), device_(at::hasCUDA() && !args_.use_cpu ? at::kCUDA : at::kCPU) {
+    : args_(options.args),
+      options_(std::move(options)),
+      group_(options_.process_group ? options_.process_group : connect_ranks(args_)),
+      device_(at::hasCUDA() && !args_.use_cpu ? c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(group_->layout().local_rank)) : c10::Device(at::kCPU)) {
   validate(args_);
   at::manual_seed(args_.seed);
   if (args_.full_determinism) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
@@ -69,7 +94,7 @@ void Trainer::save_model(const fs::path& directory) {
 
 namespace {
 
-DataLoaderOptions training_loader_options(const TrainingArguments& args, const TrainerOptions& options) {
+DataLoaderOptions training_loader_options(const TrainingArguments& args, const TrainerOptions& options, const ProcessGroup& group) {
   Json kwargs{{"batch_size", args.per_device_train_batch_size},
               {"shuffle", args.train_sampling_strategy == "random" && options.train_dataset->is_map_style()},
               {"num_workers", args.dataloader_num_workers},
@@ -81,6 +106,12 @@ DataLoaderOptions training_loader_options(const TrainingArguments& args, const T
   if (args.dataloader_prefetch_factor) kwargs["prefetch_factor"] = *args.dataloader_prefetch_factor;
   for (const auto& [key, value] : options.dataloader_kwargs.items()) kwargs[key] = value;
   DataLoaderOptions loader = DataLoaderOptions::from_kwargs(kwargs);
+  loader.rank = group.rank();
+  loader.world_size = group.world_size();
+  if (loader.world_size > 1 && !loader.even_batches) {
+    throw UserError("data.train.dataloader_kwargs.even_batches", "expected true with several ranks, got false",
+                    "ranks that end at different steps would wait for each other for ever");
+  }
   if (options.data_collator) loader.collate_fn = options.data_collator;
   return loader;
 }
@@ -96,6 +127,35 @@ std::vector<std::string> embedding_weights(const Model& model) {
 
 }  // namespace
 
+namespace {
+
+bool is_elementwise_optimizer(const std::string& name) {
+  const std::string lower = to_lower(name);
+  if (lower.find("8bit") != std::string::npos) return false;
+  for (const char* prefix : {"adamw", "adam", "sgd", "adagrad", "rmsprop", "lion", "paged_adamw", "paged_lion"}) {
+    if (lower.starts_with(prefix)) return true;
+  }
+  return false;
+}
+
+// The same groups over this rank's part of each parameter. A group may be left empty.
+std::vector<ParameterGroup> groups_of_shards(std::vector<ParameterGroup> groups, const std::vector<ParameterShard>& shards) {
+  std::map<std::string, Tensor> parts;
+  for (const ParameterShard& shard : shards) {
+    if (shard.value.defined()) parts[shard.name] = shard.value;
+  }
+  for (ParameterGroup& group : groups) {
+    NamedParameters own;
+    for (const auto& [name, parameter] : group.parameters) {
+      if (const auto part = parts.find(name); part != parts.end()) own.emplace_back(name, part->second);
+    }
+    group.parameters = std::move(own);
+  }
+  return groups;
+}
+
+}  // namespace
+
 void Trainer::prepare(Run& run) {
   if (!options_.train_dataset) throw UserError("data.train", "there is no training set: expected a train_dataset, got none");
   if (args_.eval_strategy != "no" && options_.eval_dataset.sets.empty()) {
@@ -103,11 +163,15 @@ void Trainer::prepare(Run& run) {
                     "expected an evaluation set, since eval_strategy is '" + args_.eval_strategy + "', got none",
                     "give data.validation.datasets, or set training.eval_strategy: 'no'");
   }
-  make_directories(args_.output_dir);
-  run.lock = std::make_unique<FileLock>(fs::path(args_.output_dir) / ".lock");
-  clean_stale_checkpoints(args_.output_dir);
+  group_->on_main(
+      [&] {
+        make_directories(args_.output_dir);
+        run.lock = std::make_unique<FileLock>(fs::path(args_.output_dir) / ".lock");
+        clean_stale_checkpoints(args_.output_dir);
+      },
+      "taking the output folder");
 
-  DataLoaderOptions loader_options = training_loader_options(args_, options_);
+  DataLoaderOptions loader_options = training_loader_options(args_, options_, *group_);
   if (args_.train_sampling_strategy == "group_by_length") {
     loader_options.sampler = std::make_shared<LengthGroupedSampler>(
         sample_lengths(*options_.train_dataset, args_.length_column_name == "length" ? "input_ids" : args_.length_column_name),
@@ -122,7 +186,12 @@ void Trainer::prepare(Run& run) {
   for (const ParameterGroupParams& group : args_.parameter_groups) {
     group_options.overrides.push_back({group.pattern, group.learning_rate, group.weight_decay, group.freeze});
   }
-  const std::vector<ParameterGroup> groups = make_parameter_groups(*model_, group_options);
+  // The weights first: what follows may split them over ranks.
+  const fs::path checkpoint = args_.resume_from_checkpoint.empty() ? fs::path() : find_checkpoint();
+  if (!checkpoint.empty()) restore_weights(checkpoint);
+  std::vector<ParameterGroup> groups = make_parameter_groups(*model_, group_options);
+  if (group_->world_size() > 1) set_up_ranks(run);
+  if (run.sharding) groups = groups_of_shards(groups, run.sharding->shards());
   run.parameter_names = parameter_names(groups);
   NamedParameters trained;
   for (const ParameterGroup& group : groups) trained.insert(trained.end(), group.parameters.begin(), group.parameters.end());
@@ -164,20 +233,12 @@ void Trainer::prepare(Run& run) {
   };
   apply_plan();
 
-  if (!args_.resume_from_checkpoint.empty()) {
-    fs::path checkpoint = args_.resume_from_checkpoint;
-    if (args_.resume_from_checkpoint == "last") {
-      const ResumeSearch search = find_resume_checkpoint(args_.output_dir);
-      for (const SkippedCheckpoint& skipped : search.skipped)
-        log_warning("skipping " + skipped.path.string() + ": " + skipped.reason);
-      checkpoint = search.checkpoint.value_or(fs::path());
-      if (checkpoint.empty()) log_info("no checkpoint to resume from in " + args_.output_dir + "; starting from the beginning");
-    }
-    if (!checkpoint.empty()) restore(run, checkpoint);
+  if (!checkpoint.empty()) {
+    restore(run, checkpoint);
     apply_plan();
   }
 
-  TelemetryOptions telemetry{.output_dir = args_.output_dir};
+  TelemetryOptions telemetry{.output_dir = args_.output_dir, .rank = group_->rank()};
   if (!args_.logging_dir.empty()) telemetry.tensorboard_dir = args_.logging_dir;
   telemetry.enable_tensorboard =
       std::find(args_.report_to.begin(), args_.report_to.end(), "tensorboard") != args_.report_to.end();
@@ -187,7 +248,62 @@ void Trainer::prepare(Run& run) {
                             .output_dir = args_.output_dir,
                             .config_yaml = options_.config_yaml,
                             .start_step = state_.global_step,
-                            .total_steps = plan_.max_steps});
+                            .total_steps = plan_.max_steps,
+                            .rank = group_->rank(),
+                            .world_size = group_->world_size()});
+}
+
+// The checkpoint that resume_from_checkpoint means, the same on every rank; empty when "last" finds none.
+fs::path Trainer::find_checkpoint() {
+  if (args_.resume_from_checkpoint != "last") return args_.resume_from_checkpoint;
+  std::string found;
+  group_->on_main(
+      [&] {
+        const ResumeSearch search = find_resume_checkpoint(args_.output_dir);
+        for (const SkippedCheckpoint& skipped : search.skipped)
+          log_warning("skipping " + skipped.path.string() + ": " + skipped.reason);
+        if (search.checkpoint) found = search.checkpoint->string();
+        if (found.empty())
+          log_info("no checkpoint to resume from in " + args_.output_dir + "; starting from the beginning");
+      },
+      "looking for a checkpoint");
+  return group_->broadcast_text(found, "looking for a checkpoint");
+}
+
+// Makes the ranks one run: the same weights to start from, and gradients averaged from here on.
+void Trainer::set_up_ranks(Run& run) {
+  require_same_on_all_ranks(*group_, cat(kVersion, "\nsteps ", plan_.max_steps, "\nsharding ", static_cast<int>(args_.sharding.mode)), "the run's plan");
+  std::vector<Tensor> tensors = model_->parameters();
+  for (const Tensor& buffer : model_->buffers()) tensors.push_back(buffer);
+  broadcast_from_main(*group_, tensors, "the initial weights");
+  NamedParameters trained;
+  for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
+    if (parameter.requires_grad()) trained.emplace_back(name, parameter);
+  }
+  GradientSyncOptions options{.find_unused_parameters = args_.ddp_find_unused_parameters.value_or(true)};
+  if (args_.ddp_bucket_cap_mb) options.bucket_bytes = *args_.ddp_bucket_cap_mb * 1024 * 1024;
+  if (args_.sharding.mode == ShardingMode::kNone) {
+    run.gradient_sync = std::make_unique<GradientSync>(group_, trained, options);
+    return;
+  }
+  if (has_adapters(*model_)) {
+    throw UserError("training.use_peft", "adapters with sharded state are not built yet: expected whole state, got a sharding strategy",
+                    "train adapters on several ranks without fsdp and deepspeed");
+  }
+  if (options_.optimizers.optimizer || !is_elementwise_optimizer(args_.optim)) {
+    throw UserError("training.optimizer", "expected an optimizer that works element by element (adamw, adam, sgd, adagrad, rmsprop, lion) with sharded state, got " +
+                                              (options_.optimizers.optimizer ? std::string("one of your own") : args_.optim),
+                    "choose another optimizer, or train without sharding");
+  }
+  if (args_.sharding.mode == ShardingMode::kZero1) {
+    run.sharding = shard_optimizer(group_, trained, options);
+    return;
+  }
+  if (args_.ema_decay || args_.log_histograms) {
+    throw UserError(args_.ema_decay ? "training.ema_decay" : "training.log_histograms", "needs the whole weights after each step: expected none with sharded weights, got one",
+                    "leave it out, or use a strategy that keeps weights whole (NO_SHARD, ZERO_1)");
+  }
+  run.sharding = shard_model(group_, *model_, unique_named_parameters(*model_), args_.sharding);
 }
 
 std::shared_ptr<LrScheduler> Trainer::make_scheduler(Run& run) const {
@@ -208,7 +324,8 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
   } end_run{run_};
   run_ = std::make_unique<Run>();
   Run& run = *run_;
-  at::manual_seed(args_.seed);
+  // Dropout of its own on every rank; the data's order has a seed of its own, the same everywhere.
+  at::manual_seed(args_.seed + static_cast<std::uint64_t>(group_->rank()));
   prepare(run);
   model_->train();
   mark_boundary(run);
@@ -235,10 +352,11 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
 }
 
 void Trainer::finish(Run& run, TrainOutput& output) {
+  if (run.sharding) run.sharding->gather_for_good();
   if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
     log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ",
                  state_.best_model_checkpoint));
-    load_weights_into(*model_, state_.best_model_checkpoint);
+    load_checkpoint_weights(*model_, state_.best_model_checkpoint);
   } else if (run.ema) {
     run.ema->swap();  // for good: what is saved is what was evaluated
   }
@@ -253,13 +371,17 @@ void Trainer::finish(Run& run, TrainOutput& output) {
                     {"train_loss", output.training_loss}};
   log(output.metrics, LogKind::kSummary);
   state_.train_seconds += seconds;
-  if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() &&
-      args_.load_best_model_at_end) {
-    rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step, .keep_newest = false});
-  }
-  if (args_.save_final_model) save_model();
-  write_report_data();
-  write_file_atomically(fs::path(args_.output_dir) / "trainer_state.json", state_.to_json().dump(2) + "\n");
+  group_->on_main(
+      [&] {
+        if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() &&
+            args_.load_best_model_at_end) {
+          rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step, .keep_newest = false});
+        }
+        if (args_.save_final_model) save_model();
+        write_report_data();
+        write_file_atomically(fs::path(args_.output_dir) / "trainer_state.json", state_.to_json().dump(2) + "\n");
+      },
+      "saving the final model");
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_end(context); });
 }
 

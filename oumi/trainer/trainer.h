@@ -19,7 +19,9 @@
 namespace oumi {
 
 class DataLoader;
+class CheckpointWriter;
 class LrScheduler;
+class ProcessGroup;
 
 // All predictions and labels of an evaluation set, for `compute_metrics`. Holding them takes memory for the whole set; a
 // Metric (metrics/metric.h) is fed batch by batch instead.
@@ -69,6 +71,7 @@ struct TrainerOptions {
   std::string config_yaml = {};  // written into checkpoints and TensorBoard's text
   // Called with each folder that weights were written into: what belongs beside them, such as a tokenizer.
   std::function<void(const std::filesystem::path&)> save_beside_weights = {};
+  std::shared_ptr<ProcessGroup> process_group = {};  // default: as the environment says (RANK, WORLD_SIZE, ...)
 };
 
 struct TrainOutput {
@@ -84,6 +87,13 @@ struct PredictionBatch {
   std::optional<Tensor> labels;
 };
 using PredictionConsumer = std::function<void(const PredictionBatch&)>;
+
+// The weights of a checkpoint, saved whole or in parts. Throws UserError.
+void load_checkpoint_weights(Model& model, const std::filesystem::path& checkpoint);
+
+// The processes that the environment names (distributed/rank_layout.h); alone where it names none. Throws EnvironmentError when
+// they do not meet.
+std::shared_ptr<ProcessGroup> connect_ranks(const TrainingArguments& args);
 
 class Trainer {
  public:
@@ -113,6 +123,8 @@ class Trainer {
   const TrainingArguments& args() const noexcept { return args_; }
   const TrainerState& state() const noexcept { return state_; }
   torch::optim::Optimizer* optimizer() noexcept;
+  // The processes that train together; a world size of 1 when there are no others.
+  ProcessGroup& process_group() noexcept { return *group_; }
 
  protected:
   // --- HF's override points ---
@@ -120,6 +132,9 @@ class Trainer {
   virtual Tensor compute_loss(Model& model, const Batch& batch, Outputs* outputs);
   // Forward and backward of one of an update's `micro_batches`; returns the loss's share of the update (loss / micro_batches).
   virtual Tensor training_step(Model& model, const Batch& batch, std::int64_t micro_batches);
+  // Backward of one micro-batch's loss, with what the layout over ranks needs around it. An overriding training_step calls it
+  // in place of loss.backward().
+  void backward(const Tensor& loss);
   // Logs of the run pass here.
   enum class LogKind { kTraining, kEvaluation, kSummary };
   virtual void log(const MetricValues& values, LogKind kind = LogKind::kTraining);
@@ -135,12 +150,20 @@ class Trainer {
   void after_update(Run& run);
   void maybe_log_evaluate_save(Run& run);
   void prepare(Run& run);
+  void restore_weights(const std::filesystem::path& checkpoint);
+  void restore_optimizer(Run& run, const std::filesystem::path& checkpoint);
   void restore(Run& run, const std::filesystem::path& checkpoint);
   Json data_position(const Run& run) const;
   void restore_data_position(Run& run, const std::filesystem::path& checkpoint);
   Json position_of_steps(Run& run) const;
   void replan_after_change(Run& run, const Json& data, const std::string& changes);
   std::shared_ptr<LrScheduler> make_scheduler(Run& run) const;
+  void restore_rng(Run& run, const std::filesystem::path& checkpoint);
+  void write_main_files(Run& run, CheckpointWriter& writer);
+  void write_own_files(Run& run, const std::filesystem::path& directory);
+  bool weights_in_parts() const;
+  std::filesystem::path find_checkpoint();
+  void set_up_ranks(Run& run);
   void save_checkpoint(Run& run);
   void stop_if_asked(Run& run);
   void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm);
@@ -150,13 +173,15 @@ class Trainer {
   MetricValues evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer);
   bool uses_own_loss() const;
   Tensor loss_of(Model& model, const Batch& batch, Outputs* outputs);
-  // The labels that the update predicts, for models that divide their summed loss by them; nothing for the others.
-  std::optional<std::int64_t> items_in_update(const std::vector<Batch>& micro_batches) const;
+  // What a model that divides its summed loss by the labels it predicts divides the update's by; nothing for other models. A
+  // collective over ranks.
+  std::optional<double> items_in_update(const std::vector<Batch>& micro_batches) const;
   template <class Notify>
   void notify(Notify&& notify_one);
 
   TrainingArguments args_;
   TrainerOptions options_;
+  std::shared_ptr<ProcessGroup> group_;
   ModelPtr model_;
   c10::Device device_;
   TrainerState state_;

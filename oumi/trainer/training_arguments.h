@@ -12,6 +12,7 @@
 
 #include "oumi/base/json.h"
 #include "oumi/config/training_params.h"
+#include "oumi/distributed/sharding_options.h"
 
 namespace oumi {
 
@@ -103,6 +104,14 @@ struct TrainingArguments {
   std::string length_column_name = "length";
   std::vector<std::string> label_names;  // default: {"labels"}
   bool use_cpu = false;
+
+  // --- ranks ---
+  bool average_tokens_across_devices = true;         // losses weighted by tokens: of all ranks, or of each
+  std::int64_t ddp_timeout = 1800;                   // seconds that a collective may take
+  std::optional<bool> ddp_find_unused_parameters;    // default: true
+  std::optional<std::int64_t> ddp_bucket_cap_mb;     // MiB of gradients reduced at once; default: 25
+  std::optional<bool> ddp_broadcast_buffers;         // default: true
+  ShardingOptions sharding;                          // with one rank there is nothing to split
 
   // Chained setters: TrainingArguments().with(&TrainingArguments::seed, 7).with(&TrainingArguments::bf16, true).
   template <class T, class V>

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Several ranks train as one process does: DDP, ZeRO-1 and FSDP, with and without accumulation, on 2 and 4 processes.
+source "$(dirname "$0")/../lib.sh"
+
+small_fashion data 256 72
+cat >config.yaml <<'YAML'
+model:
+  model_name: SimpleModel
+  load_pretrained_weights: false
+  model_kwargs: {num_classes: 10}
+data:
+  train:
+    datasets: [{dataset_name: idx, dataset_path: data, split: train, dataset_kwargs: {transforms: [to_float]}}]
+  validation:
+    datasets: [{dataset_name: idx, dataset_path: data, split: test, dataset_kwargs: {transforms: [to_float]}}]
+training:
+  output_dir: out
+  max_steps: 50
+  per_device_train_batch_size: 4
+  per_device_eval_batch_size: 10
+  optimizer: sgd
+  sgd_momentum: 0.9
+  learning_rate: 1.0e-2
+  weight_decay: 0.01
+  logging_steps: 1
+  eval_strategy: steps
+  eval_steps: 25
+  save_strategy: "no"
+  enable_tensorboard: false
+YAML
+compare=$OUMI_SOURCE_DIR/tests/distributed/compare_runs.py
+
+# same EXPECTED ACTUAL [option ...]
+same() { pass; run python3 "$compare" --steps 50 "$@"; [ "$CODE" -eq 0 ] || fail "the runs differ"; cat "$WORK/.stdout"; }
+# The evaluation over ranks counts every sample once: 72 samples in batches of 10.
+same_eval() {
+  local key
+  for key in eval_accuracy eval_f1; do
+    expect_equal "$(metric "$2/metrics_rank0000.jsonl" $key)" "$(metric "$1/metrics_rank0000.jsonl" $key)" "$2 $key"
+  done
+}
+launch() { expect_exit 0 "$OUMI_CPP" launch --nproc-per-node "$1" train -c config.yaml --training.output_dir "$2" "${@:3}"; }
+
+ga() { echo "--training.gradient_accumulation_steps=$1"; }
+fsdp() { echo --fsdp.enable_fsdp=true --fsdp.sharding_strategy="$1" --fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP --fsdp.transformer_layer_cls=Conv2d,Linear; }
+
+# One process that takes the same samples in each update.
+for updates in 2 4; do
+  expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir "one$updates" "$(ga $updates)"
+done
+
+CASE="DDP"
+launch 2 ddp2
+same one2 ddp2
+same_eval one2 ddp2
+launch 2 ddp2_ga2 "$(ga 2)"
+same one4 ddp2_ga2
+launch 4 ddp4
+same one4 ddp4
+same_eval one4 ddp4
+
+CASE="ZeRO-1"
+launch 2 zero2_ga2 "$(ga 2)" --deepspeed.enable_deepspeed=true --deepspeed.zero_stage=ZERO_1
+same one4 zero2_ga2
+same_eval one4 zero2_ga2
+
+CASE="FSDP"
+# shellcheck disable=SC2046
+launch 2 full2_ga2 "$(ga 2)" $(fsdp FULL_SHARD)
+same one4 full2_ga2
+same_eval one4 full2_ga2
+# shellcheck disable=SC2046
+launch 2 gradop2 $(fsdp SHARD_GRAD_OP)
+same one2 gradop2
+launch 2 zero3 --deepspeed.enable_deepspeed=true --deepspeed.zero_stage=ZERO_3
+same one2 zero3
+
+report_and_exit
