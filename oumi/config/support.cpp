@@ -36,6 +36,16 @@ bool any_dataset(const Config& config, Predicate predicate) {
 
 bool is_trl(const Config& config, TrainerType type) { return config.training.trainer_type == type; }
 
+template <auto kMember>
+bool fsdp_changed(const Config& config) {
+  return config.fsdp.enable_fsdp && config.fsdp.*kMember != FSDPParams{}.*kMember;
+}
+
+template <auto kMember>
+bool deepspeed_changed(const Config& config) {
+  return config.deepspeed.enable_deepspeed && config.deepspeed.*kMember != DeepSpeedParams{}.*kMember;
+}
+
 constexpr SupportKind kHonoured = SupportKind::kHonoured;
 constexpr SupportKind kNative = SupportKind::kMetNatively;
 constexpr SupportKind kMapped = SupportKind::kMapped;
@@ -153,6 +163,27 @@ constexpr Row kRows[] = {
        return c.deepspeed.enable_deepspeed && (number(c.deepspeed.train_batch_size) || number(c.deepspeed.train_micro_batch_size_per_gpu) ||
                                                number(c.deepspeed.gradient_accumulation_steps) || number(c.deepspeed.gradient_clipping));
      }},
+    {"fsdp.sync_module_states", "false", kNative, "ranks always start from rank 0's weights", fsdp_changed<&FSDPParams::sync_module_states>},
+    {"deepspeed.overlap_comm", "other than the default", kNative, "gradients are always averaged while backward goes on", deepspeed_changed<&DeepSpeedParams::overlap_comm>},
+    {"deepspeed.contiguous_gradients", "other than the default", kNative, "gradients always go through contiguous buffers", deepspeed_changed<&DeepSpeedParams::contiguous_gradients>},
+    {"deepspeed.reduce_bucket_size", "other than the default", kMapped, "has no effect: what travels at once follows the sharding units; training.ddp_bucket_cap_mb is for ZERO_1", deepspeed_changed<&DeepSpeedParams::reduce_bucket_size>},
+    {"deepspeed.allgather_bucket_size", "other than the default", kMapped, "has no effect: what travels at once follows the sharding units; training.ddp_bucket_cap_mb is for ZERO_1", deepspeed_changed<&DeepSpeedParams::allgather_bucket_size>},
+    {"deepspeed.stage3_prefetch_bucket_size", "other than the default", kMapped, "has no effect: what travels at once follows the sharding units; training.ddp_bucket_cap_mb is for ZERO_1", deepspeed_changed<&DeepSpeedParams::stage3_prefetch_bucket_size>},
+    {"deepspeed.allgather_partitions", "other than the default", kMapped, "has no effect: weights are gathered and gradients scattered by collectives", deepspeed_changed<&DeepSpeedParams::allgather_partitions>},
+    {"deepspeed.round_robin_gradients", "other than the default", kMapped, "has no effect: it concerns offloading", deepspeed_changed<&DeepSpeedParams::round_robin_gradients>},
+    {"deepspeed.stage3_param_persistence_threshold", "other than the default", kMapped, "has no effect: a unit is whole only while it computes", deepspeed_changed<&DeepSpeedParams::stage3_param_persistence_threshold>},
+    {"deepspeed.stage3_max_live_parameters", "other than the default", kMapped, "has no effect: a unit is whole only while it computes", deepspeed_changed<&DeepSpeedParams::stage3_max_live_parameters>},
+    {"deepspeed.stage3_max_reuse_distance", "other than the default", kMapped, "has no effect: a unit is whole only while it computes", deepspeed_changed<&DeepSpeedParams::stage3_max_reuse_distance>},
+    {"deepspeed.sub_group_size", "other than the default", kMapped, "has no effect: a unit is whole only while it computes", deepspeed_changed<&DeepSpeedParams::sub_group_size>},
+    {"deepspeed.stage3_gather_16bit_weights_on_model_save", "other than the default", kNative, "saved weights are whole", deepspeed_changed<&DeepSpeedParams::stage3_gather_16bit_weights_on_model_save>},
+    {"deepspeed.zero_allow_untested_optimizer", "other than the default", kMapped, "has no effect: optimizers that work element by element are accepted", deepspeed_changed<&DeepSpeedParams::zero_allow_untested_optimizer>},
+    {"deepspeed.zero_force_ds_cpu_optimizer", "other than the default", kMapped, "has no effect: there is one implementation of each optimizer", deepspeed_changed<&DeepSpeedParams::zero_force_ds_cpu_optimizer>},
+    {"deepspeed.activation_checkpointing", "other than the default", kMapped, "has no effect: see training.enable_gradient_checkpointing", deepspeed_changed<&DeepSpeedParams::activation_checkpointing>},
+    {"deepspeed.memory_efficient_linear", "other than the default", kMapped, "has no effect", deepspeed_changed<&DeepSpeedParams::memory_efficient_linear>},
+    {"deepspeed.steps_per_print", "other than the default", kMapped, "has no effect: see training.logging_steps", deepspeed_changed<&DeepSpeedParams::steps_per_print>},
+    {"deepspeed.wall_clock_breakdown", "other than the default", kMapped, "has no effect: see training.logging_steps", deepspeed_changed<&DeepSpeedParams::wall_clock_breakdown>},
+    {"deepspeed.train_micro_batch_size_per_gpu", "a number", kRefused, "as deepspeed.train_batch_size: the fields of training count", [](const Config&) { return false; }},
+    {"deepspeed.gradient_clipping", "a number", kRefused, "as deepspeed.train_batch_size: the fields of training count", [](const Config&) { return false; }},
     {"training.ddp_static_graph", "true", kMapped, "buckets are fixed; unused parameters follow ddp_find_unused_parameters",
      [](const Config& c) { return c.training.ddp_static_graph.value_or(false); }},
     {"training.dataloader_main_process_only", "true", kMapped, "every rank reads its own part of the data",
