@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <future>
@@ -95,7 +96,46 @@ struct ProcessGroup::State {
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::ProcessGroup> group;
   std::shared_ptr<PeerWatch> watch;
+  ProcessGroupOptions options;
+  std::int64_t world_rank = 0;  // for messages
+
+  // Of layout's ranks, which meet under `prefix`.
+  void connect_backends(const std::string& prefix);
 };
+
+void ProcessGroup::State::connect_backends(const std::string& prefix) {
+  const auto size = static_cast<int>(layout.world_size), rank = static_cast<int>(layout.rank);
+  try {
+    const auto meeting = c10::make_intrusive<c10d::PrefixStore>(prefix, store);
+    auto gloo_options = c10d::ProcessGroupGloo::Options::create(options.timeout);
+    gloo_options->devices.push_back(gloo_device(layout));
+    auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(meeting, rank, size, gloo_options);
+    group = c10::make_intrusive<c10d::ProcessGroup>(meeting, rank, size);
+    group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
+    group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+    if (options.use_nccl) add_gpu_backend(*group, meeting, rank, size, options.timeout);
+  } catch (const Error&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw EnvironmentError(cat("rank ", world_rank), cat("cannot connect to the other ranks: ", reason_of(error)),
+                           "check the network between the machines; GLOO_SOCKET_IFNAME names the interface to use");
+  }
+}
+
+std::shared_ptr<ProcessGroup> ProcessGroup::subgroup(const std::vector<std::int64_t>& members, const std::string& name) {
+  auto result = std::make_shared<ProcessGroup>();
+  if (members.size() < 2) return result;
+  State& state = *result->state_;
+  state.layout = state_->layout;
+  state.layout.world_size = static_cast<std::int64_t>(members.size());
+  state.layout.rank = std::find(members.begin(), members.end(), rank()) - members.begin();
+  state.store = state_->store;
+  state.watch = state_->watch;
+  state.options = state_->options;
+  state.world_rank = state_->world_rank;
+  state.connect_backends("group/" + name);
+  return result;
+}
 
 ProcessGroup::ProcessGroup() : state_(std::make_unique<State>()) {}
 ProcessGroup::~ProcessGroup() = default;
@@ -113,6 +153,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
   auto group = std::make_shared<ProcessGroup>();
   State& state = *group->state_;
   state.layout = layout;
+  state.options = options;
+  state.world_rank = layout.rank;
   if (layout.world_size == 1) return group;
   const std::string me = cat("rank ", layout.rank), address = cat(layout.master_addr, ":", layout.master_port);
   const auto size = static_cast<int>(layout.world_size), rank = static_cast<int>(layout.rank);
@@ -156,20 +198,7 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
                                                      " s, got no rank ", missing),
                            "check that every rank has started, with the same WORLD_SIZE, MASTER_ADDR and MASTER_PORT");
   }
-  try {
-    auto gloo_options = c10d::ProcessGroupGloo::Options::create(options.timeout);
-    gloo_options->devices.push_back(gloo_device(layout));
-    auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", state.store), rank, size, gloo_options);
-    state.group = c10::make_intrusive<c10d::ProcessGroup>(state.store, rank, size);
-    state.group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-    state.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
-    if (options.use_nccl) add_gpu_backend(*state.group, state.store, rank, size, options.timeout);
-  } catch (const Error&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw EnvironmentError(me, cat("cannot connect to the other ranks: ", reason_of(error)),
-                           "check the network between the machines; GLOO_SOCKET_IFNAME names the interface to use");
-  }
+  state.connect_backends("gloo");
   state.watch = std::make_shared<PeerWatch>(c10::make_intrusive<c10d::PrefixStore>("oumi/" + layout.attempt, tcp->clone()), layout.rank, layout.world_size);
   return group;
 }
@@ -188,7 +217,7 @@ std::string describe_peers(const std::shared_ptr<PeerWatch>& watch) {
 }  // namespace
 
 void ProcessGroup::fail(const char* what, const std::exception& cause) {
-  throw EnvironmentError(cat("rank ", rank()),
+  throw EnvironmentError(cat("rank ", state_->world_rank),
                          cat(what, " failed after step ", state_->watch->step(), ": expected all ", world_size(), " ranks, got ", describe_peers(state_->watch), " (",
                              reason_of(cause), ")"),
                          kPeersHint);

@@ -50,6 +50,9 @@ class ProcessGroup {
   ProcessGroup();
   // Meets the other ranks. Throws EnvironmentError naming the ranks that did not come, or the address that does not answer.
   static std::shared_ptr<ProcessGroup> connect(const RankLayout& layout, const ProcessGroupOptions& options = {});
+  // The group of `members` (ranks of this group, ascending, this one among them), whose own ranks are their positions. Every member
+  // calls it with the same list and name; groups have names of their own. Throws EnvironmentError.
+  std::shared_ptr<ProcessGroup> subgroup(const std::vector<std::int64_t>& members, const std::string& name);
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
   ProcessGroup& operator=(const ProcessGroup&) = delete;

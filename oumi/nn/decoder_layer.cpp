@@ -1,13 +1,20 @@
 #include "oumi/nn/decoder_layer.h"
 
-#include <ATen/ops/dropout.h>
 #include <torch/types.h>
+
+#include "oumi/base/error.h"
+#include "oumi/nn/parallel_layers.h"
+#include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
 
 DecoderLayerImpl::DecoderLayerImpl(const DecoderLayerConfig& config)
-    : norms_(config.norms), residual_dropout_(config.residual_dropout) {
+    : norms_(config.norms), residual_dropout_(config.residual_dropout), parallel_(ParameterScope::current().tensor_parallel) {
   self_attn = register_module("self_attn", Attention(config.attention));
+  if (config.experts && parallel_) {
+    throw UserError("parallel.tensor_model_parallel_size", "mixtures of experts can't be spread over ranks yet: expected 1 for this model, got more",
+                    "spread it over data-parallel ranks with fsdp instead");
+  }
   if (config.experts) {
     experts = register_module("mlp", SparseMoe(*config.experts));
   } else {
@@ -24,7 +31,7 @@ Tensor DecoderLayerImpl::feed_forward(const Tensor& hidden) { return experts ? e
 
 Tensor DecoderLayerImpl::forward(const Tensor& hidden, const DecoderContext& context) {
   const auto add = [&](const Tensor& residual, const Tensor& branch) {
-    return residual + (residual_dropout_ > 0 ? at::dropout(branch, residual_dropout_, is_training()) : branch);
+    return residual + (residual_dropout_ > 0 ? dropout_outside(parallel_, branch, residual_dropout_, is_training()) : branch);
   };
   switch (norms_) {
     case NormPlacement::kBefore: {

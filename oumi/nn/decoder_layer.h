@@ -38,6 +38,7 @@ class DecoderLayerImpl : public Module {
 
   NormPlacement norms_;
   double residual_dropout_;
+  std::shared_ptr<const TensorParallel> parallel_;
   Attention self_attn{nullptr};
   GatedMlp mlp{nullptr};
   SparseMoe experts{nullptr};

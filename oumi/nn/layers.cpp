@@ -14,6 +14,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/distributed/tensor_parallel.h"
 #include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
@@ -92,19 +93,23 @@ EmbeddingImpl::EmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding
   if (ParameterScope::current().initialize) torch::nn::init::normal_(weight);
 }
 
-Tensor EmbeddingImpl::forward(const Tensor& ids) {
+void EmbeddingImpl::check_ids(const Tensor& ids, std::int64_t num_embeddings) {
   if (!at::isIntegralType(ids.scalar_type(), /*includeBool=*/false)) {
     throw UserError(call_path::current_path(), cat("expected integer ids, got ", ids.scalar_type()));
   }
   // One pass over the ids is free beside the rest of a model, and without it a bad id reads outside the table.
   if (ids.device().is_cpu() && ids.numel() > 0) {
     const std::int64_t lowest = ids.min().item<std::int64_t>(), highest = ids.max().item<std::int64_t>();
-    if (lowest < 0 || highest >= num_embeddings_) {
+    if (lowest < 0 || highest >= num_embeddings) {
       throw UserError(call_path::current_path(),
-                      cat("expected ids in [0, ", num_embeddings_, "), got ", lowest < 0 ? lowest : highest),
+                      cat("expected ids in [0, ", num_embeddings, "), got ", lowest < 0 ? lowest : highest),
                       "the tokenizer or data does not belong to a model of this vocabulary size");
     }
   }
+}
+
+Tensor EmbeddingImpl::forward(const Tensor& ids) {
+  check_ids(ids, num_embeddings_);
   const Tensor rows = at::embedding(weight, ids, padding_idx);
   return scale == 1 ? rows : rows * at::full({}, scale, rows.options());
 }
@@ -112,17 +117,22 @@ Tensor EmbeddingImpl::forward(const Tensor& ids) {
 LayerNormImpl::LayerNormImpl(std::int64_t normalized_size, double eps) : normalized_size_(normalized_size), eps_(eps) {
   weight = register_parameter("weight", empty_parameter({normalized_size}).fill_(1));
   bias = register_parameter("bias", empty_parameter({normalized_size}).zero_());
+  const auto& parallel = ParameterScope::current().tensor_parallel;
+  if (parallel && parallel->sequence_parallel()) sequence_shards_ = parallel;
 }
 
 Tensor LayerNormImpl::forward(const Tensor& input) {
   if (input.dim() == 0 || input.size(-1) != normalized_size_) throw_shape(cat("[*, ", normalized_size_, "]"), input);
-  return at::layer_norm(input, {normalized_size_}, weight, bias, eps_);
+  if (!sequence_shards_) return at::layer_norm(input, {normalized_size_}, weight, bias, eps_);
+  return at::layer_norm(input, {normalized_size_}, sequence_shards_->sum_gradient(weight), sequence_shards_->sum_gradient(bias), eps_);
 }
 
-DropoutImpl::DropoutImpl(double p) : p_(p) {
+DropoutImpl::DropoutImpl(double p) : p_(p), parallel_(ParameterScope::current().tensor_parallel) {
   if (!(p >= 0 && p <= 1)) throw UserError("dropout", cat("expected a probability in [0, 1], got ", p));
 }
 
-Tensor DropoutImpl::forward(const Tensor& input) { return at::dropout(input, p_, is_training()); }
+Tensor DropoutImpl::forward(const Tensor& input) {
+  return parallel_ ? parallel_->dropout_outside(input, p_, is_training()) : at::dropout(input, p_, is_training());
+}
 
 }  // namespace oumi::nn

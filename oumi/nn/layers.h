@@ -7,6 +7,10 @@
 
 #include "oumi/tensors/module.h"
 
+namespace oumi {
+class TensorParallel;
+}
+
 namespace oumi::nn {
 
 // What LoRA and quantised bases plug into a Linear. Given the input and the layer's own parameters, computes the output.
@@ -24,7 +28,7 @@ class LinearImpl : public Module {
  public:
   LinearImpl(std::int64_t in_features, std::int64_t out_features, bool with_bias = true);
   // [*, in_features] -> [*, out_features]
-  Tensor forward(const Tensor& input);
+  virtual Tensor forward(const Tensor& input);
   // W ~ U(+-1/sqrt(in_features)) through Kaiming's formula with a = sqrt(5), then b ~ U(+-1/sqrt(in_features)), as PyTorch.
   void reset_parameters();
   // Uses another layer's tensor [out_features, in_features] as weight, which is then no parameter of this layer (tied heads).
@@ -72,11 +76,14 @@ class EmbeddingImpl : public Module {
  public:
   EmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding_dim);
   // Integer ids [*] -> [*, embedding_dim]. Throws UserError naming the id when one is outside [0, num_embeddings).
-  Tensor forward(const Tensor& ids);
+  virtual Tensor forward(const Tensor& ids);
 
   Tensor weight;                  // [num_embeddings, embedding_dim], ~ N(0, 1)
   std::int64_t padding_idx = -1;  // the row that gets no gradient; -1 for none
   double scale = 1;               // of what comes out, rounded to its dtype (Gemma)
+
+ protected:
+  static void check_ids(const Tensor& ids, std::int64_t num_embeddings);
 
  private:
   std::int64_t num_embeddings_;
@@ -94,6 +101,7 @@ class LayerNormImpl : public Module {
  private:
   std::int64_t normalized_size_;
   double eps_;
+  std::shared_ptr<const TensorParallel> sequence_shards_;  // set where the input is this rank's tokens
 };
 OUMI_MODULE(LayerNorm);
 
@@ -105,6 +113,7 @@ class DropoutImpl : public Module {
 
  private:
   double p_;
+  std::shared_ptr<const TensorParallel> parallel_;
 };
 OUMI_MODULE(Dropout);
 

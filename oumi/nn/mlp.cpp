@@ -13,6 +13,8 @@
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/kernels/gated_activation.h"
+#include "oumi/nn/parallel_layers.h"
+#include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
 
@@ -46,17 +48,19 @@ Tensor activate_gated(Activation activation, const Tensor& gate, const Tensor& u
   }
 }
 
-GatedMlpImpl::GatedMlpImpl(const GatedMlpConfig& config) : config_(config) {
+GatedMlpImpl::GatedMlpImpl(const GatedMlpConfig& config) : config_(config), parallel_(ParameterScope::current().tensor_parallel) {
+  config_.intermediate_size = share_of(parallel_, config.intermediate_size, "intermediate_size");
   if (config.fused_gate_up) {
-    gate_up_proj = register_module("gate_up_proj", Linear(config.hidden_size, 2 * config.intermediate_size, config.bias));
+    gate_up_proj = register_module("gate_up_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size, config.intermediate_size}, config.bias));
   } else {
-    gate_proj = register_module("gate_proj", Linear(config.hidden_size, config.intermediate_size, config.bias));
-    up_proj = register_module("up_proj", Linear(config.hidden_size, config.intermediate_size, config.bias));
+    gate_proj = register_module("gate_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size}, config.bias));
+    up_proj = register_module("up_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size}, config.bias));
   }
-  down_proj = register_module("down_proj", Linear(config.intermediate_size, config.hidden_size, config.bias));
+  down_proj = register_module("down_proj", row_parallel_linear(config.intermediate_size, config.hidden_size, config.bias));
 }
 
-Tensor GatedMlpImpl::forward(const Tensor& hidden) {
+Tensor GatedMlpImpl::forward(const Tensor& outside) {
+  const Tensor hidden = enter(parallel_, outside);
   if (!config_.fused_gate_up) return down_proj(activate_gated(config_.activation, gate_proj(hidden), up_proj(hidden)));
   const Tensor both = gate_up_proj(hidden);
   const Tensor gate = both.narrow(-1, 0, config_.intermediate_size);

@@ -31,10 +31,11 @@ class GatedMlpImpl : public Module {
  public:
   explicit GatedMlpImpl(const GatedMlpConfig& config);
   // [*, hidden_size] -> the same shape.
-  Tensor forward(const Tensor& hidden);
+  Tensor forward(const Tensor& outside);
 
  private:
   GatedMlpConfig config_;
+  std::shared_ptr<const TensorParallel> parallel_;
   Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr}, gate_up_proj{nullptr};
 };
 OUMI_MODULE(GatedMlp);
