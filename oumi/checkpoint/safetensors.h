@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,6 +18,9 @@ namespace oumi {
 
 // --- writing ---
 
+// Gives the values of a tensor that the state has only the shape of (a meta tensor), when it is its turn to be written.
+using TensorSource = std::function<Tensor(const std::string& name)>;
+
 // Writes `state` as one file, whole or absent, and returns its size and hash.
 //
 // Equal tensors and metadata give equal bytes: the layout is the reference library's (wide dtypes first, then by name).
@@ -25,11 +29,12 @@ namespace oumi {
 // into the file's metadata as {alias: name}, where load_safetensors finds them.
 // Throws UserError for dtypes and layouts that the format lacks, EnvironmentError when the disk refuses.
 FileDigest save_safetensors(const std::filesystem::path& path, const StateDict& state,
-                            const SafetensorsMetadata& metadata = {{"format", "pt"}});
+                            const SafetensorsMetadata& metadata = {{"format", "pt"}}, const TensorSource& values = {});
 
 struct ShardOptions {
   std::uint64_t max_shard_size = 50'000'000'000;  // bytes; parse_shard_size reads "5GB"
   std::string base_name = "model";
+  TensorSource values = {};
 };
 
 struct SavedShards {

@@ -16,10 +16,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-SafetensorsEntry describe_tensor(const std::string& name, const Tensor& tensor, const std::string& origin) {
+SafetensorsEntry describe_tensor(const std::string& name, const Tensor& tensor, const std::string& origin, bool shape_is_enough) {
   const std::string where = "tensor '" + name + "': ";
   if (!tensor.defined()) throw UserError(origin, where + "expected a tensor, got an undefined one");
-  if (tensor.layout() != c10::kStrided || tensor.is_meta()) {
+  if (tensor.layout() != c10::kStrided || (tensor.is_meta() && !shape_is_enough)) {
     throw UserError(
         origin, where + "expected a dense tensor with values, got " + (tensor.is_meta() ? "a meta" : "a sparse") + " tensor");
   }
@@ -66,7 +66,7 @@ std::vector<std::pair<std::string, std::string>> find_tied_tensors(const StateDi
   return aliases;
 }
 
-FileDigest save_safetensors(const fs::path& path, const StateDict& state, const SafetensorsMetadata& metadata) {
+FileDigest save_safetensors(const fs::path& path, const StateDict& state, const SafetensorsMetadata& metadata, const TensorSource& values) {
   const std::string origin = path.string();
   SafetensorsMetadata all_metadata = metadata;
   std::unordered_map<std::string, std::string> aliases;
@@ -78,7 +78,7 @@ FileDigest save_safetensors(const fs::path& path, const StateDict& state, const 
   std::uint64_t data_size = 0;
   for (const auto& [name, tensor] : state) {
     if (aliases.contains(name)) continue;
-    entries.push_back(describe_tensor(name, tensor, origin));
+    entries.push_back(describe_tensor(name, tensor, origin, static_cast<bool>(values)));
   }
   const std::string header = build_safetensors_header(entries, all_metadata, origin);
   if (!entries.empty()) data_size = entries.back().end;
@@ -86,7 +86,11 @@ FileDigest save_safetensors(const fs::path& path, const StateDict& state, const 
   OutputFile file(path, header.size() + data_size);
   file.write(header.data(), header.size());
   for (const SafetensorsEntry& entry : entries) {
-    const Tensor tensor = writable(state.at(entry.name));
+    const Tensor& own = state.at(entry.name);
+    const Tensor tensor = writable(own.is_meta() ? values(entry.name) : own);
+    if (tensor.sizes() != own.sizes() || tensor.scalar_type() != own.scalar_type()) {
+      throw InternalError(cat("tensor '", entry.name, "': expected ", own.sizes(), " ", own.scalar_type(), ", got ", tensor.sizes(), " ", tensor.scalar_type()));
+    }
     file.write(tensor.const_data_ptr(), entry.end - entry.begin);
   }
   return file.commit();
@@ -172,7 +176,7 @@ SavedShards save_sharded_safetensors(const fs::path& directory, const StateDict&
   make_directories(directory);
   if (shards.size() == 1) {
     const std::string name = options.base_name + ".safetensors";
-    saved.files.emplace_back(name, save_safetensors(directory / name, state));  // with the aliases
+    saved.files.emplace_back(name, save_safetensors(directory / name, state, {{"format", "pt"}}, options.values));  // with the aliases
   } else {
     std::map<std::string, std::string> weight_map;  // sorted, as the index wants it
     for (std::size_t i = 0; i < shards.size(); ++i) {
@@ -184,7 +188,7 @@ SavedShards save_sharded_safetensors(const fs::path& directory, const StateDict&
           if (target == tensor_name) shards[i].set(alias, state.at(alias));
         }
       }
-      saved.files.emplace_back(name, save_safetensors(directory / name, shards[i]));
+      saved.files.emplace_back(name, save_safetensors(directory / name, shards[i], {{"format", "pt"}}, options.values));
     }
     nlohmann::json index;  // sorted keys
     index["metadata"] = {{"total_parameters", total_parameters}, {"total_size", total_size}};

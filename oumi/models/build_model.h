@@ -6,13 +6,16 @@
 
 namespace oumi {
 
+class TensorParallel;
+
 // Oumi's rules for custom models: a registered name builds that class with model_kwargs and needs
 // load_pretrained_weights: false; a folder whose config.json names a registered class is loaded with its weights, and
 // model_kwargs then override the saved arguments. A folder of Hugging Face's (config.json of a known family) is loaded with its
 // weights, or started afresh with load_pretrained_weights: false, as is a path to a config.json or a family's name; a name on
 // the Hub (org/name, at model_revision) stands for its folder in the cache, downloaded where it is missing; model_kwargs then
 // override config.json's keys. Converts to torch_dtype_str and freezes freeze_layers. Throws UserError naming the dotted key.
-ModelPtr build_model(const ModelParams& params);
+// `tensor_parallel`: this rank's part of a language model; custom models have none.
+ModelPtr build_model(const ModelParams& params, const std::shared_ptr<const TensorParallel>& tensor_parallel = {});
 
 // "float32", "fp32", "bfloat16", ... (any of Oumi's spellings); "auto" = float32 (a language model keeps its checkpoint's).
 // Throws UserError naming model.torch_dtype_str.

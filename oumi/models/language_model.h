@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "oumi/models/model.h"
+#include "oumi/distributed/tensor_parallel.h"
 #include "oumi/nn/kv_cache.h"
 #include "oumi/nn/layers.h"
 
@@ -20,6 +21,8 @@ struct DecoderInputs {
   Tensor position_ids = {};    // integer [B, T] or [T]; absent: counted from the cache's length on, padding included, as HF
   Tensor segment_ids = {};     // int32 [B, T]: a token sees only its own segment; -1 is padding. Wins over attention_mask
   KvCache* cache = nullptr;    // decoding: keys and values are appended to it
+
+  std::int64_t new_tokens() const { return (inputs_embeds.defined() ? inputs_embeds : input_ids).size(1); }
 };
 
 // Figures that other folders ask for without knowing the family.
@@ -36,8 +39,14 @@ struct LanguageModelDimensions {
 // Outputs: "loss" (float32) with labels, 0 with a graph when no label counts; "logits" [B, T, vocab_size] without labels or in
 // eval mode. In training with labels no logits exist: they are reduced to the loss block by block
 // (kernels/linear_cross_entropy.h).
+//
+// A model built for a tensor-parallel group (LanguageModelOptions) is this rank's part of it. All ranks of the group call forward
+// with the same batch and get the same loss; save_pretrained is for all of them too: their rank 0 writes, the others send their
+// parts. No decoding with a cache.
 class LanguageModel : public Model {
  public:
+  LanguageModel();
+
   static constexpr std::uint64_t kMaxShardSize = 5'000'000'000;  // bytes, Transformers 4's
 
   Outputs forward(const Batch& batch) override;
@@ -71,10 +80,19 @@ class LanguageModel : public Model {
 
   // The weights by their names in Hugging Face's files and in their shapes there (GPT-2's matrices are transposed). Tensors are
   // the model's own where the layouts agree. A tied head is left out.
-  virtual StateDict hf_state_dict() const;
+  StateDict hf_state_dict() const { return to_hf_state_dict(own_state_dict()); }
+  // From the model's own names and shapes; each tensor by itself.
+  virtual StateDict to_hf_state_dict(StateDict own) const { return own; }
   // The reverse: names and shapes of files, Transformers 4's and 5's, to the model's own. `origin` names the source in errors.
   virtual StateDict from_hf_state_dict(const StateDict& weights, const std::string& origin) const;
   void load_weights_from(const std::filesystem::path& directory) override;
+
+  // Copies whole weights, by the model's own names, into this model: into a tensor-parallel group's, this rank's parts. `origin`
+  // names the source in errors.
+  void load_own_state_dict(const StateDict& weights, const std::string& origin);
+
+  // Null for a whole model.
+  const TensorParallelPtr& tensor_parallel() const noexcept { return tensor_parallel_; }
 
   // HF's initial values: normal(0, initializer_range), zero biases and padding rows, norms as their formula wants them.
   virtual void initialize_weights() = 0;
@@ -89,15 +107,20 @@ class LanguageModel : public Model {
   virtual double final_logit_soft_cap() const { return 0; }
   // The name before the decoder's own parameters, "model" or "transformer": files of the bare decoder lack it.
   virtual const char* base_prefix() const { return "model"; }
+  // [*, this rank's part of the vocabulary] -> [*, vocab_size].
+  Tensor whole_logits(const Tensor& local) const;
   // config() as it is written: what older readers need is added.
   virtual Json config_to_save() const;
 
  private:
   Tensor loss(const Tensor& hidden, const Batch& batch);
+  StateDict own_state_dict() const;
+  void write_weights(const std::filesystem::path& directory, std::uint64_t max_shard_size) const;
 
   Json config_ = Json::object(), generation_config_;
   double label_smoothing_ = 0;
   bool loss_only_ = false;
+  TensorParallelPtr tensor_parallel_;
 };
 
 using LanguageModelPtr = std::shared_ptr<LanguageModel>;

@@ -2,6 +2,7 @@
 #include <ATen/ops/equal.h>
 
 #include <algorithm>
+#include <map>
 
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
@@ -10,6 +11,7 @@
 #include "oumi/models/language_model.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/state.h"
+#include "oumi/models/tensor_parallel_state.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -67,7 +69,7 @@ void add_older_rope_keys(Json& config) {
 
 }  // namespace
 
-StateDict LanguageModel::hf_state_dict() const { return state_dict(*this); }
+StateDict LanguageModel::own_state_dict() const { return state_dict(*this); }
 
 StateDict LanguageModel::from_hf_state_dict(const StateDict& weights, const std::string& origin) const {
   const std::string prefix = std::string(base_prefix()) + ".";
@@ -93,7 +95,11 @@ StateDict LanguageModel::from_hf_state_dict(const StateDict& weights, const std:
 }
 
 void LanguageModel::load_weights_from(const fs::path& directory) {
-  load_state_dict(*this, from_hf_state_dict(load_weights(directory), directory.string()), /*strict=*/true, directory.string());
+  load_own_state_dict(from_hf_state_dict(load_weights(directory), directory.string()), directory.string());
+}
+
+void LanguageModel::load_own_state_dict(const StateDict& weights, const std::string& origin) {
+  load_state_dict(*this, tensor_parallel_ ? own_parts(*this, weights, origin) : weights, /*strict=*/true, origin);
 }
 
 Json LanguageModel::config_to_save() const {
@@ -108,9 +114,35 @@ Json LanguageModel::config_to_save() const {
 
 void LanguageModel::save_pretrained(const fs::path& directory) const { save_pretrained(directory, kMaxShardSize); }
 
+void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_shard_size) const {
+  if (!tensor_parallel_) {
+    save_sharded_safetensors(directory, hf_state_dict(), {.max_shard_size = max_shard_size});
+    return;
+  }
+  WholeWeights whole(*this, *tensor_parallel_);
+  const auto to_file = [this](const std::string& name, const Tensor& tensor) {
+    StateDict one;
+    one.set(name, tensor);
+    return to_hf_state_dict(std::move(one));
+  };
+  StateDict shapes;
+  std::map<std::string, std::string> own_names;
+  for (const auto& [own_name, shape] : whole.shapes()) {
+    for (const auto& [name, tensor] : to_file(own_name, shape)) {
+      shapes.set(name, tensor);
+      own_names[name] = own_name;
+    }
+  }
+  const TensorSource values = [&](const std::string& name) {
+    const std::string& own_name = own_names.at(name);
+    return to_file(own_name, whole.gather(own_name)).at(name);
+  };
+  save_sharded_safetensors(directory, shapes, {.max_shard_size = max_shard_size, .base_name = "model", .values = values});
+}
+
 void LanguageModel::save_pretrained(const fs::path& directory, std::uint64_t max_shard_size) const {
-  make_directories(directory);
-  save_sharded_safetensors(directory, hf_state_dict(), {.max_shard_size = max_shard_size});
+  if (tensor_parallel_ && tensor_parallel_->rank() != 0) return send_parts(*this, *tensor_parallel_);
+  write_weights(directory, max_shard_size);
   write_output_file(directory / "config.json", config_to_save().dump(2) + "\n");
   if (!generation_config_.is_null()) write_output_file(directory / "generation_config.json", generation_config_.dump(2) + "\n");
 }

@@ -100,7 +100,7 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   if (!dtype && request.weights != nullptr) dtype = weights_dtype(*request.weights);
   LanguageModelPtr model;
   {
-    const nn::ParameterScope scope({.initialize = false, .dtype = dtype.value_or(at::kFloat), .device = options.device});
+    const nn::ParameterScope scope({.initialize = false, .dtype = dtype.value_or(at::kFloat), .device = options.device, .tensor_parallel = options.tensor_parallel});
     model = family.make(reader);
   }
   reader.check_all_read();
@@ -110,8 +110,7 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   if (request.weights == nullptr) {
     model->initialize_weights();
   } else {
-    load_state_dict(*model, model->from_hf_state_dict(*request.weights, request.weights_origin), /*strict=*/true,
-                    request.weights_origin);
+    model->load_own_state_dict(model->from_hf_state_dict(*request.weights, request.weights_origin), request.weights_origin);
   }
   return model;
 }

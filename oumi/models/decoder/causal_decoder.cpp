@@ -1,12 +1,13 @@
 #include "oumi/models/decoder/causal_decoder.h"
 
 #include <ATen/ops/arange.h>
-#include <ATen/ops/dropout.h>
 #include <c10/core/GradMode.h>
 #include <torch/nn/init.h>
 #include <torch/types.h>
 
 #include "oumi/base/strings.h"
+#include "oumi/nn/parallel_layers.h"
+#include "oumi/nn/parameter_scope.h"
 
 namespace oumi {
 
@@ -38,21 +39,30 @@ Tensor decoder_segments(const DecoderInputs& inputs, std::int64_t new_tokens) {
   return mask.min().item<int>() != 0 ? Tensor() : mask - 1;  // 1 -> segment 0, 0 -> padding
 }
 
+Tensor embed_inputs(const DecoderInputs& inputs, const nn::Embedding& embedding, const TensorParallelPtr& parallel) {
+  if (!inputs.inputs_embeds.defined()) return embedding(inputs.input_ids);
+  return parallel ? parallel->to_outside(inputs.inputs_embeds) : inputs.inputs_embeds;
+}
+
 void initialize_normal(torch::nn::Module& module, double std) {
   const c10::AutoGradMode no_grad(false);
   for (const auto& part : module.modules()) {
     if (auto* linear = dynamic_cast<nn::LinearImpl*>(part.get())) {
-      if (linear->named_parameters(false).contains("weight")) linear->weight.normal_(0, std);
+      if (linear->named_parameters(false).contains("weight")) {
+        nn::initialize_whole(*linear, "weight", linear->weight, [&](Tensor& weight) { weight.normal_(0, std); });
+      }
       if (linear->bias.defined()) linear->bias.zero_();
     } else if (auto* embedding = dynamic_cast<nn::EmbeddingImpl*>(part.get())) {
-      embedding->weight.normal_(0, std);
-      if (embedding->padding_idx >= 0) embedding->weight.select(0, embedding->padding_idx).zero_();
+      nn::initialize_whole(*embedding, "weight", embedding->weight, [&](Tensor& weight) {
+        weight.normal_(0, std);
+        if (embedding->padding_idx >= 0) weight.select(0, embedding->padding_idx).zero_();
+      });
     }
   }
 }
 
-DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFactory& make_layer) : config_(std::move(config)) {
-  embed_tokens = register_module("embed_tokens", nn::Embedding(config_.dimensions.vocab_size, config_.dimensions.hidden_size));
+DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFactory& make_layer) : config_(std::move(config)), parallel_(nn::ParameterScope::current().tensor_parallel) {
+  embed_tokens = register_module("embed_tokens", nn::vocab_parallel_embedding(config_.dimensions.vocab_size, config_.dimensions.hidden_size));
   embed_tokens->padding_idx = config_.padding_idx;
   embed_tokens->scale = config_.embedding_scale;
   const auto layers = register_module("layers", torch::nn::ModuleList());
@@ -64,10 +74,9 @@ DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFacto
 }
 
 Tensor DecoderStackImpl::forward(const DecoderInputs& inputs) {
-  Tensor hidden = inputs.inputs_embeds;  // [B, T, hidden_size]
-  if (!hidden.defined()) hidden = embed_tokens(inputs.input_ids);
-  if (config_.embedding_dropout > 0) hidden = at::dropout(hidden, config_.embedding_dropout, is_training());
-  const std::int64_t new_tokens = hidden.size(1);
+  Tensor hidden = embed_inputs(inputs, embed_tokens, parallel_);
+  if (config_.embedding_dropout > 0) hidden = nn::dropout_outside(parallel_, hidden, config_.embedding_dropout, is_training());
+  const std::int64_t new_tokens = inputs.new_tokens();
   nn::DecoderContext context;
   context.segment_ids = decoder_segments(inputs, new_tokens);
   context.cache = inputs.cache;
@@ -77,13 +86,13 @@ Tensor DecoderStackImpl::forward(const DecoderInputs& inputs) {
     for (nn::RotaryTable& table : context.rotary) table = {table.cos.to(at::kDouble), table.sin.to(at::kDouble)};
   }
   for (const nn::DecoderLayer& layer : layers_) hidden = layer(hidden, context);
-  return norm(hidden);
+  return nn::enter(parallel_, norm(hidden));
 }
 
 CausalDecoder::CausalDecoder(const DecoderConfig& config, const DecoderLayerFactory& make_layer) {
   model_ = register_module("model", DecoderStack(config, make_layer));
   lm_head_ =
-      register_module("lm_head", nn::Linear(config.dimensions.hidden_size, config.dimensions.vocab_size, /*with_bias=*/false));
+      register_module("lm_head", nn::column_parallel_linear(config.dimensions.hidden_size, {config.dimensions.vocab_size}, /*with_bias=*/false));
   if (config.dimensions.tie_word_embeddings) lm_head_->share_weight(model_->embed_tokens->weight);
 }
 
@@ -94,7 +103,7 @@ nn::Linear CausalDecoder::output_head() {
 }
 
 Tensor CausalDecoder::logits(const Tensor& hidden) {
-  const Tensor raw = output_head()(hidden);
+  const Tensor raw = whole_logits(output_head()(hidden));
   const double cap = final_logit_soft_cap();
   return cap > 0 ? raw.div(cap).tanh().mul(cap) : raw;
 }

@@ -25,7 +25,7 @@ DecoderLayerFactory decoder_layer_factory() {
 class DecoderStackImpl : public Module {
  public:
   DecoderStackImpl(DecoderConfig config, const DecoderLayerFactory& make_layer);
-  // The normalised last hidden states [B, T, hidden_size].
+  // The normalised last hidden states [B, T, hidden_size], as the head wants them (TensorParallel::enter).
   Tensor forward(const DecoderInputs& inputs);
 
   nn::Embedding embed_tokens{nullptr};
@@ -33,6 +33,7 @@ class DecoderStackImpl : public Module {
 
  private:
   DecoderConfig config_;
+  TensorParallelPtr parallel_;
   std::vector<nn::DecoderLayer> layers_;
   nn::RmsNorm norm{nullptr};
 };
@@ -65,6 +66,9 @@ Tensor decoder_positions(const DecoderInputs& inputs, std::int64_t new_tokens, c
 
 // int32 [B, S] or undefined when no token is hidden from a later one. Throws UserError when the shapes do not fit.
 Tensor decoder_segments(const DecoderInputs& inputs, std::int64_t new_tokens);
+
+// Embeddings [B, T, hidden_size] of ids, or those given, as they are outside of parallel parts.
+Tensor embed_inputs(const DecoderInputs& inputs, const nn::Embedding& embedding, const TensorParallelPtr& parallel);
 
 // normal(0, std) for every Linear and Embedding, zeros for biases and padding rows.
 void initialize_normal(torch::nn::Module& module, double std);

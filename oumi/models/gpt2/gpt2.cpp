@@ -9,7 +9,8 @@
 #include "oumi/base/strings.h"
 #include "oumi/models/decoder/causal_decoder.h"
 #include "oumi/models/gpt2/gpt2_block.h"
-#include "oumi/models/state.h"
+#include "oumi/nn/parallel_layers.h"
+#include "oumi/nn/parameter_scope.h"
 
 namespace oumi {
 namespace {
@@ -45,8 +46,8 @@ Gpt2Config read_gpt2(const HfConfig& config) {
 // Parameters: wte, wpe, h.N, ln_f.
 class GPT2ModelImpl : public Module {
  public:
-  explicit GPT2ModelImpl(const Gpt2Config& config) : max_positions_(config.max_positions) {
-    wte = register_module("wte", nn::Embedding(config.vocab_size, config.hidden_size));
+  explicit GPT2ModelImpl(const Gpt2Config& config) : max_positions_(config.max_positions), parallel_(nn::ParameterScope::current().tensor_parallel) {
+    wte = register_module("wte", nn::vocab_parallel_embedding(config.vocab_size, config.hidden_size));
     wpe = register_module("wpe", nn::Embedding(config.max_positions, config.hidden_size));
     drop = register_module("drop", nn::Dropout(config.embedding_dropout));
     const auto blocks = register_module("h", torch::nn::ModuleList());
@@ -58,9 +59,8 @@ class GPT2ModelImpl : public Module {
   }
 
   Tensor forward(const DecoderInputs& inputs) {
-    const Tensor embedded =
-        inputs.inputs_embeds.defined() ? inputs.inputs_embeds : wte(inputs.input_ids);  // [B, T, hidden_size]
-    const std::int64_t new_tokens = embedded.size(1);
+    const Tensor embedded = embed_inputs(inputs, wte, parallel_);
+    const std::int64_t new_tokens = inputs.new_tokens();
     const Tensor positions = decoder_positions(inputs, new_tokens, embedded.device());
     if (!inputs.position_ids.defined() && new_tokens > 0) {
       const std::int64_t length = new_tokens + (inputs.cache == nullptr ? 0 : inputs.cache->length());
@@ -73,15 +73,18 @@ class GPT2ModelImpl : public Module {
     nn::DecoderContext context;
     context.segment_ids = decoder_segments(inputs, new_tokens);
     context.cache = inputs.cache;
-    Tensor hidden = drop(embedded + wpe(positions));
+    Tensor placed = wpe(positions.dim() == 1 ? positions.unsqueeze(0) : positions);  // [1 or B, T, hidden_size]
+    if (parallel_) placed = parallel_->to_outside(placed);
+    Tensor hidden = drop(embedded + placed);
     for (const GPT2Block& block : blocks_) hidden = block(hidden, context);
-    return ln_f(hidden);
+    return nn::enter(parallel_, ln_f(hidden));
   }
 
   nn::Embedding wte{nullptr}, wpe{nullptr};
 
  private:
   std::int64_t max_positions_;
+  TensorParallelPtr parallel_;
   nn::Dropout drop{nullptr};
   std::vector<GPT2Block> blocks_;
   nn::LayerNorm ln_f{nullptr};
@@ -97,12 +100,12 @@ class GPT2LMHeadModel : public LanguageModel {
  public:
   explicit GPT2LMHeadModel(const Gpt2Config& config) : gpt_(config) {
     transformer_ = register_module("transformer", GPT2Model(config));
-    lm_head_ = register_module("lm_head", nn::Linear(config.hidden_size, config.vocab_size, /*with_bias=*/false));
+    lm_head_ = register_module("lm_head", nn::column_parallel_linear(config.hidden_size, {config.vocab_size}, /*with_bias=*/false));
     if (config.tie_word_embeddings) lm_head_->share_weight(transformer_->wte->weight);
   }
 
   Tensor hidden_states(const DecoderInputs& inputs) override { return transformer_(inputs); }
-  Tensor logits(const Tensor& hidden) override { return output_head()(hidden); }
+  Tensor logits(const Tensor& hidden) override { return whole_logits(output_head()(hidden)); }
   nn::Embedding input_embeddings() override { return transformer_->wte; }
   nn::Linear output_head() override {
     if (gpt_.tie_word_embeddings) lm_head_->weight = transformer_->wte->weight;
@@ -124,14 +127,16 @@ class GPT2LMHeadModel : public LanguageModel {
   void initialize_weights() override {
     initialize_normal(*this, gpt_.initializer_range);
     const c10::AutoGradMode no_grad(false);
-    for (auto& item : named_parameters()) {
-      if (!item.key().ends_with(".c_proj.weight")) continue;
-      item.value().normal_(0, gpt_.initializer_range / std::sqrt(2.0 * static_cast<double>(gpt_.num_layers)));
+    for (const auto& item : named_modules("", /*include_self=*/false)) {
+      if (!item.key().ends_with(".c_proj")) continue;
+      auto& projection = dynamic_cast<nn::LinearImpl&>(*item.value());
+      nn::initialize_whole(projection, "weight", projection.weight, [&](Tensor& weight) {
+        weight.normal_(0, gpt_.initializer_range / std::sqrt(2.0 * static_cast<double>(gpt_.num_layers)));
+      });
     }
   }
 
-  StateDict hf_state_dict() const override {
-    StateDict state = state_dict(*this);
+  StateDict to_hf_state_dict(StateDict state) const override {
     for (auto& [name, tensor] : state) {
       if (is_transposed(name)) tensor = tensor.t();
     }

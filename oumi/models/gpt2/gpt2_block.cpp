@@ -4,11 +4,17 @@
 
 #include <cmath>
 
+#include "oumi/nn/parallel_layers.h"
+#include "oumi/nn/parameter_scope.h"
+
 namespace oumi {
 
-GPT2AttentionImpl::GPT2AttentionImpl(const Gpt2Config& config, std::int64_t layer) : num_heads_(config.num_heads) {
-  c_attn = register_module("c_attn", nn::Linear(config.hidden_size, 3 * config.hidden_size));
-  c_proj = register_module("c_proj", nn::Linear(config.hidden_size, config.hidden_size));
+GPT2AttentionImpl::GPT2AttentionImpl(const Gpt2Config& config, std::int64_t layer) : head_dim_(config.hidden_size / config.num_heads) {
+  core_.parallel = nn::ParameterScope::current().tensor_parallel;
+  num_heads_ = nn::share_of(core_.parallel, config.num_heads, "attention heads");
+  const std::int64_t size = config.hidden_size;
+  c_attn = register_module("c_attn", nn::column_parallel_linear(size, {size, size, size}, /*with_bias=*/true));
+  c_proj = register_module("c_proj", nn::row_parallel_linear(size, size, /*with_bias=*/true));
   resid_dropout = register_module("resid_dropout", nn::Dropout(config.residual_dropout));
   core_.layer = layer;
   core_.dropout = config.attention_dropout;
@@ -17,17 +23,18 @@ GPT2AttentionImpl::GPT2AttentionImpl(const Gpt2Config& config, std::int64_t laye
 }
 
 Tensor GPT2AttentionImpl::forward(const Tensor& hidden, const nn::DecoderContext& context) {
-  const Tensor qkv = c_attn(hidden).unflatten(-1, {3, num_heads_, hidden.size(-1) / num_heads_});  // [B, T, 3, heads, head_dim]
+  const Tensor qkv = c_attn(nn::enter(core_.parallel, hidden)).unflatten(-1, {3, num_heads_, head_dim_});  // [B, T, 3, heads, head_dim]
   return resid_dropout(c_proj(core_(qkv.select(2, 0), qkv.select(2, 1), qkv.select(2, 2), context, is_training())));
 }
 
-GPT2MLPImpl::GPT2MLPImpl(const Gpt2Config& config) : activation_(config.activation) {
-  c_fc = register_module("c_fc", nn::Linear(config.hidden_size, config.inner_size));
-  c_proj = register_module("c_proj", nn::Linear(config.inner_size, config.hidden_size));
+GPT2MLPImpl::GPT2MLPImpl(const Gpt2Config& config) : activation_(config.activation), parallel_(nn::ParameterScope::current().tensor_parallel) {
+  nn::share_of(parallel_, config.inner_size, "n_inner");
+  c_fc = register_module("c_fc", nn::column_parallel_linear(config.hidden_size, {config.inner_size}, /*with_bias=*/true));
+  c_proj = register_module("c_proj", nn::row_parallel_linear(config.inner_size, config.hidden_size, /*with_bias=*/true));
   dropout = register_module("dropout", nn::Dropout(config.residual_dropout));
 }
 
-Tensor GPT2MLPImpl::forward(const Tensor& hidden) { return dropout(c_proj(nn::activate(activation_, c_fc(hidden)))); }
+Tensor GPT2MLPImpl::forward(const Tensor& hidden) { return dropout(c_proj(nn::activate(activation_, c_fc(nn::enter(parallel_, hidden))))); }
 
 GPT2BlockImpl::GPT2BlockImpl(const Gpt2Config& config, std::int64_t layer) {
   ln_1 = register_module("ln_1", nn::LayerNorm(config.hidden_size, config.layer_norm_eps));

@@ -24,7 +24,7 @@ class GPT2AttentionImpl : public Module {
   Tensor forward(const Tensor& hidden, const nn::DecoderContext& context);
 
  private:
-  std::int64_t num_heads_;
+  std::int64_t num_heads_, head_dim_;  // of this rank
   nn::AttentionCore core_;
   nn::Linear c_attn{nullptr}, c_proj{nullptr};
   nn::Dropout resid_dropout{nullptr};
@@ -39,6 +39,7 @@ class GPT2MLPImpl : public Module {
 
  private:
   nn::Activation activation_;
+  std::shared_ptr<const TensorParallel> parallel_;
   nn::Linear c_fc{nullptr}, c_proj{nullptr};
   nn::Dropout dropout{nullptr};
 };

@@ -1,0 +1,38 @@
+// The weights of a model that is spread over a tensor-parallel group: which part of what each rank has, from whole weights and back.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "oumi/distributed/tensor_parallel.h"
+#include "oumi/tensors/module.h"
+
+namespace oumi {
+
+// The parameters that ranks have parts of, by name; all others are whole and equal on every rank.
+std::map<std::string, TensorSplit> tensor_splits(const torch::nn::Module& model);
+
+// This rank's part of each tensor of `whole`: views where the parts are in one piece, so that of mapped files no more is read than a
+// rank needs. Throws UserError naming a tensor whose shape is not the whole model's.
+StateDict own_parts(const torch::nn::Module& model, const StateDict& whole, const std::string& origin);
+
+// On rank 0 of the group: the whole of one parameter at a time. The other ranks are in send_parts until this is gone.
+class WholeWeights {
+ public:
+  WholeWeights(const torch::nn::Module& model, const TensorParallel& parallel);
+  ~WholeWeights();
+  WholeWeights(const WholeWeights&) = delete;
+  WholeWeights& operator=(const WholeWeights&) = delete;
+
+  // All parameters and buffers by name; those that are spread as meta tensors of the whole's shape.
+  const StateDict& shapes() const noexcept { return shapes_; }
+  Tensor gather(const std::string& name);
+
+ private:
+  const TensorParallel& parallel_;
+  StateDict own_, shapes_;
+  std::map<std::string, TensorSplit> splits_;
+};
+void send_parts(const torch::nn::Module& model, const TensorParallel& parallel);
+
+}  // namespace oumi
