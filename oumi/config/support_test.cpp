@@ -59,9 +59,7 @@ std::vector<std::string> leaves() {
 
 TEST(Support, EveryFieldIsReadOrSpokenOf) {
   // Settings that are checked against one that is refused.
-  const std::set<std::string> pending = {"training.ddp_backend",
-                                         "training.reward_function_kwargs",
-                                         "parallel.sequence_parallel"};
+  const std::set<std::string> pending = {"training.ddp_backend", "training.reward_function_kwargs"};
   int read = 0;
   for (const std::string& key : leaves()) {
     if (is_noted(key) || pending.contains(key)) continue;

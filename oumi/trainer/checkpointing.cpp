@@ -15,6 +15,7 @@
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/models/adapters/adapters.h"
+#include "oumi/models/language_model.h"
 #include "oumi/models/state.h"
 #include "oumi/optim/optimizer_state.h"
 #include "oumi/optim/torch_state.h"
@@ -22,6 +23,7 @@
 #include "oumi/telemetry/metrics_file.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/sharded_state.h"
+#include "oumi/trainer/tensor_parallel_optimizer.h"
 #include "oumi/trainer/trainer_notify.h"
 
 namespace oumi {
@@ -81,7 +83,11 @@ void Trainer::save_checkpoint(Run& run) {
       const HeldWeights whole(run.sharding && !weights_in_parts() ? run.sharding.get() : nullptr);
       group_->on_all(
           [&] {
-            if (writer) write_main_files(run, *writer);
+            if (writer) {
+              write_main_files(run, *writer);
+            } else if (mesh_.writes_model() && mesh_.tensor->world_size() > 1) {
+              save_weights(*model_, directory);  // sends this rank's parts
+            }
             if (group_->world_size() > 1) write_own_files(run, directory);
           },
           "writing a checkpoint");
@@ -117,6 +123,10 @@ void Trainer::write_own_files(Run& run, const fs::path& directory) {
   }
   if (args_.save_only_model) return;
   files.add_state(rng_file(*group_), {{"cpu", run.boundary.rng_state}});
+  const LanguageModelPtr language = as_language_model(model_);
+  if (language && language->tensor_parallel() && mesh_.writes_model()) {
+    add_tensor_parallel_optimizer(files, *language, optimizer_state(*run.optimizer, run.parameter_names));
+  }
   if (run.sharding) add_optimizer_part(files, *group_, run.sharding->shards(), optimizer_state(*run.optimizer, run.parameter_names));
 }
 
@@ -133,7 +143,7 @@ void Trainer::write_main_files(Run& run, CheckpointWriter& writer) {
   }
   if (options_.save_beside_weights) options_.save_beside_weights(directory);
   if (!args_.save_only_model) {
-    if (!run.sharding) {
+    if (!run.sharding && mesh_.tensor->world_size() == 1) {
       const OptimizerState optimizer = optimizer_state(*run.optimizer, run.parameter_names);
       writer.add_state("optimizer.safetensors", optimizer.tensors);
       writer.add_json("optimizer.json", optimizer.scalars);
@@ -170,6 +180,16 @@ void Trainer::restore_weights(const fs::path& checkpoint) {
 
 // Of the same layout, or put together from what another one wrote.
 void Trainer::restore_optimizer(Run& run, const fs::path& checkpoint) {
+  if (has_tensor_parallel_optimizer(checkpoint) || mesh_.tensor->world_size() > 1) {
+    if (run.sharding) {
+      throw UserError(checkpoint.string(), "was written with tensor parallelism, whose optimizer state can't be sharded over ranks yet",
+                      "resume without fsdp and deepspeed");
+    }
+    load_optimizer_state(*run.optimizer, run.parameter_names,
+                         load_tensor_parallel_optimizer(checkpoint, *model_, optimizer_state(*run.optimizer, run.parameter_names)));
+    run.scheduler->load_state_dict(read_json_file(checkpoint / "scheduler.json"));
+    return;
+  }
   const bool in_parts = fs::exists(checkpoint / "optimizer.json") == false && fs::exists(checkpoint / "scheduler.json");
   if (run.sharding || in_parts) {
     std::vector<WantedPart> wanted;

@@ -86,9 +86,9 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
   for (const MetricPtr& metric : options_.metrics) spread = spread && metric->counts().has_value();
   const bool weights_sharded = run_ != nullptr && run_->sharding != nullptr && args_.sharding.shards_weights();
   // Then each rank needs a batch of its own.
-  if (weights_sharded) spread = spread && dataset->is_map_style() && dataset->size() >= args_.per_device_eval_batch_size * group_->world_size();
+  if (weights_sharded) spread = spread && dataset->is_map_style() && dataset->size() >= args_.per_device_eval_batch_size * mesh_.data->world_size();
   std::optional<Batch> last;
-  const auto loader = evaluation_loader(dataset, options_, args_, spread ? group_->rank() : 0, spread ? group_->world_size() : 1);
+  const auto loader = evaluation_loader(dataset, options_, args_, spread ? mesh_.data->rank() : 0, spread ? mesh_.data->world_size() : 1);
   loader->start_epoch(0);
   const std::vector<MetricPtr>& metrics = options_.metrics;
   auto* language_model = dynamic_cast<LanguageModel*>(model_.get());
@@ -147,14 +147,14 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
     }
     notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_prediction_step(context); });
   }
-  if (spread && group_->world_size() > 1) {
+  if (spread && mesh_.data->world_size() > 1) {
     std::vector<double> sums{loss_sum, static_cast<double>(samples_with_loss), static_cast<double>(samples), static_cast<double>(batches)};
-    group_->sum(sums, "the evaluation's loss");
+    mesh_.data->sum(sums, "the evaluation's loss");
     loss_sum = sums[0];
     samples_with_loss = static_cast<std::int64_t>(sums[1]);
     samples = static_cast<std::int64_t>(sums[2]);
     batches = static_cast<std::int64_t>(sums[3]);
-    for (const MetricPtr& metric : metrics) merge_over_ranks(*group_, *metric);
+    for (const MetricPtr& metric : metrics) merge_over_ranks(*mesh_.data, *metric);
   }
   if (samples == 0) throw UserError(dataset->name(), "the evaluation set yields no samples: expected at least one, got 0");
 

@@ -14,7 +14,7 @@
 #include "oumi/base/strings.h"
 #include "oumi/base/version.h"
 #include "oumi/config/support.h"
-#include "oumi/distributed/process_group.h"
+#include "oumi/distributed/tensor_parallel.h"
 #include "oumi/models/build_model.h"
 #include "oumi/models/model_location.h"
 #include "oumi/models/pretrained.h"
@@ -191,17 +191,22 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
                 .console = group->is_main()});
   try {
     refuse_unsupported(config);
+    const RankMesh mesh = make_rank_mesh(group, config.parallel.tensor_model_parallel_size);
+    TensorParallelPtr tensor_parallel;
+    if (mesh.tensor->world_size() > 1) {
+      tensor_parallel = TensorParallel::create(mesh.tensor, {.sequence_parallel = config.parallel.sequence_parallel});
+    }
     // The model first: its initial weights depend on the seed alone, not on what the data draws.
     at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
     TrainingConfig local = config;  // what is written keeps the names that were given
     local.model = with_local_files(config.model);
-    const ModelPtr model = build_model(local.model);
+    const ModelPtr model = build_model(local.model, tensor_parallel);
     TrainingConfig named = config;  // adapters are written with their base model's name, not with where its files lie
     named.model.adapter_model = local.model.adapter_model;
     prepare_for_training(*model, named);
     if (config.training.log_model_summary) log_info(model_summary(*model));
     TrainerOptions trainer = trainer_options(config, model);
-    trainer.process_group = group;
+    trainer.mesh = mesh;
     const RunData data(local, {.notice = log_info});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);

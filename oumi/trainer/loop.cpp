@@ -8,7 +8,6 @@
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/rng_state.h"
 #include "oumi/models/state.h"
-#include "oumi/optim/clip_grad.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/token_counts.h"
@@ -89,7 +88,7 @@ void Trainer::mark_boundary(Run& run) {
 void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_step_begin(context); });
   if (run.gradient_sync && args_.ddp_broadcast_buffers.value_or(true)) {
-    broadcast_from_main(*group_, model_->buffers(), "the model's buffers");
+    broadcast_from_main(*mesh_.data, model_->buffers(), "the model's buffers");
   }
 
   double loss = 0;
@@ -116,12 +115,12 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
     samples_in_update += batch.batch_size();
     tokens_in_update += tokens;
   }
-  if (group_->world_size() > 1) {
-    // Of all ranks, so that every one logs, counts and judges the same.
+  if (mesh_.data->world_size() > 1) {
+    // Of all copies of the model, so that every one logs, counts and judges the same.
     std::vector<double> totals{loss, static_cast<double>(samples_in_update), static_cast<double>(tokens_in_update),
                                static_cast<double>(seen_in_update)};
-    group_->sum(totals, "the loss");
-    loss = totals[0] / static_cast<double>(group_->world_size());
+    mesh_.data->sum(totals, "the loss");
+    loss = totals[0] / static_cast<double>(mesh_.data->world_size());
     samples_in_update = static_cast<std::int64_t>(totals[1]);
     tokens_in_update = static_cast<std::int64_t>(totals[2]);
     seen_in_update = static_cast<std::int64_t>(totals[3]);
@@ -130,8 +129,7 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   state_.samples_seen += samples_in_update;
   run.rate.add_step(samples_in_update, tokens_in_update);
 
-  run.grad_norm = run.sharding ? run.sharding->clip_gradients(args_.max_grad_norm)
-                               : clip_grad_norm(run.parameters, args_.max_grad_norm).item<double>();
+  run.grad_norm = clip_gradients(run);
   run.learning_rate = run.scheduler->last_lr().front();
   const bool finite = std::isfinite(loss) && std::isfinite(run.grad_norm);
   if (!finite) handle_non_finite(run, micro_batches, loss, run.grad_norm);
@@ -159,11 +157,11 @@ std::optional<double> Trainer::items_in_update(const std::vector<Batch>& micro_b
   }
   // An update without a single label has the loss 0, not 0 / 0.
   const auto own = static_cast<double>(count_predicted_tokens(micro_batches));
-  if (group_->world_size() == 1 || !args_.average_tokens_across_devices) return std::max(own, 1.0);
+  if (mesh_.data->world_size() == 1 || !args_.average_tokens_across_devices) return std::max(own, 1.0);
   // Gradients and losses are averaged over ranks: with this divisor the averages are those over all ranks' tokens.
   std::vector<double> total{own};
-  group_->sum(total, "the number of predicted tokens");
-  return std::max(total[0], 1.0) / static_cast<double>(group_->world_size());
+  mesh_.data->sum(total, "the number of predicted tokens");
+  return std::max(total[0], 1.0) / static_cast<double>(mesh_.data->world_size());
 }
 
 void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm) {

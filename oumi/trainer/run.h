@@ -48,6 +48,7 @@ struct Trainer::Run {
   bool last_micro_batch = true;                 // of the update: gradients are averaged after it
   std::vector<std::string> parameter_names;  // in the optimizer's order
   std::vector<Tensor> parameters;            // those that are trained, for clipping
+  std::vector<Tensor> counted_parameters;    // of these, those that count in the gradient norm on this rank
   std::unique_ptr<EventHub> events;
   RateMeter rate;
   Boundary boundary;

@@ -4,7 +4,10 @@
 #include <c10/core/GradMode.h>
 #include <torch/optim/optimizer.h>
 
+#include <ATen/ops/full.h>
+
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <map>
 
@@ -19,7 +22,9 @@
 #include "oumi/models/adapters/adapters.h"
 #include "oumi/models/language_model.h"
 #include "oumi/models/state.h"
+#include "oumi/models/tensor_parallel_state.h"
 #include "oumi/nn/layers.h"
+#include "oumi/optim/clip_grad.h"
 #include "oumi/optim/optimizer.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/trainer/finetuning.h"
@@ -55,7 +60,8 @@ std::shared_ptr<ProcessGroup> connect_ranks(const TrainingArguments& args) {
 Trainer::Trainer(TrainerOptions options)
     : args_(options.args),
       options_(std::move(options)),
-      group_(options_.process_group ? options_.process_group : connect_ranks(args_)),
+      group_(options_.mesh.world ? options_.mesh.world : options_.process_group ? options_.process_group : connect_ranks(args_)),
+      mesh_(options_.mesh.world ? options_.mesh : make_rank_mesh(group_, 1)),
       device_(at::hasCUDA() && !args_.use_cpu ? c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(group_->layout().local_rank)) : c10::Device(at::kCPU)) {
   validate(args_);
   at::manual_seed(args_.seed);
@@ -89,7 +95,7 @@ void Trainer::add_callback(CallbackPtr callback) { callbacks_.push_back(std::mov
 void Trainer::save_model(const fs::path& directory) {
   const fs::path folder = directory.empty() ? fs::path(args_.output_dir) : directory;
   save_trained_model(*model_, folder, options_.peft_save_mode);
-  if (options_.save_beside_weights) options_.save_beside_weights(folder);
+  if (options_.save_beside_weights && mesh_.tensor->is_main()) options_.save_beside_weights(folder);
 }
 
 namespace {
@@ -171,7 +177,7 @@ void Trainer::prepare(Run& run) {
       },
       "taking the output folder");
 
-  DataLoaderOptions loader_options = training_loader_options(args_, options_, *group_);
+  DataLoaderOptions loader_options = training_loader_options(args_, options_, *mesh_.data);
   if (args_.train_sampling_strategy == "group_by_length") {
     loader_options.sampler = std::make_shared<LengthGroupedSampler>(
         sample_lengths(*options_.train_dataset, args_.length_column_name == "length" ? "input_ids" : args_.length_column_name),
@@ -196,8 +202,11 @@ void Trainer::prepare(Run& run) {
   NamedParameters trained;
   for (const ParameterGroup& group : groups) trained.insert(trained.end(), group.parameters.begin(), group.parameters.end());
   // In the model's order, as PyTorch sums the norm: another order rounds differently.
+  const std::map<std::string, TensorSplit> splits = tensor_splits(*model_);
   for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
-    if (parameter.requires_grad()) run.parameters.push_back(parameter);
+    if (!parameter.requires_grad()) continue;
+    run.parameters.push_back(parameter);
+    if (mesh_.tensor->is_main() || splits.contains(name)) run.counted_parameters.push_back(parameter);
   }
 
   run.optimizer = options_.optimizers.optimizer;
@@ -273,9 +282,10 @@ fs::path Trainer::find_checkpoint() {
 // Makes the ranks one run: the same weights to start from, and gradients averaged from here on.
 void Trainer::set_up_ranks(Run& run) {
   require_same_on_all_ranks(*group_, cat(kVersion, "\nsteps ", plan_.max_steps, "\nsharding ", static_cast<int>(args_.sharding.mode)), "the run's plan");
+  check_tensor_parallel();
   std::vector<Tensor> tensors = model_->parameters();
   for (const Tensor& buffer : model_->buffers()) tensors.push_back(buffer);
-  broadcast_from_main(*group_, tensors, "the initial weights");
+  broadcast_from_main(*mesh_.data, tensors, "the initial weights");
   NamedParameters trained;
   for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
     if (parameter.requires_grad()) trained.emplace_back(name, parameter);
@@ -283,7 +293,7 @@ void Trainer::set_up_ranks(Run& run) {
   GradientSyncOptions options{.find_unused_parameters = args_.ddp_find_unused_parameters.value_or(true)};
   if (args_.ddp_bucket_cap_mb) options.bucket_bytes = *args_.ddp_bucket_cap_mb * 1024 * 1024;
   if (args_.sharding.mode == ShardingMode::kNone) {
-    run.gradient_sync = std::make_unique<GradientSync>(group_, trained, options);
+    run.gradient_sync = std::make_unique<GradientSync>(mesh_.data, trained, options);
     return;
   }
   if (has_adapters(*model_)) {
@@ -296,14 +306,46 @@ void Trainer::set_up_ranks(Run& run) {
                     "choose another optimizer, or train without sharding");
   }
   if (args_.sharding.mode == ShardingMode::kZero1) {
-    run.sharding = shard_optimizer(group_, trained, options);
+    run.sharding = shard_optimizer(mesh_.data, trained, options);
     return;
   }
   if (args_.ema_decay || args_.log_histograms) {
     throw UserError(args_.ema_decay ? "training.ema_decay" : "training.log_histograms", "needs the whole weights after each step: expected none with sharded weights, got one",
                     "leave it out, or use a strategy that keeps weights whole (NO_SHARD, ZERO_1)");
   }
-  run.sharding = shard_model(group_, *model_, unique_named_parameters(*model_), args_.sharding);
+  run.sharding = shard_model(mesh_.data, *model_, unique_named_parameters(*model_), args_.sharding);
+}
+
+// What a model that is spread over ranks rules out.
+void Trainer::check_tensor_parallel() const {
+  if (mesh_.tensor->world_size() == 1) return;
+  const auto refuse = [](const char* key, const std::string& got) {
+    throw UserError(key, "not built yet with parallel.tensor_model_parallel_size above 1: expected none, got " + got, "leave it out, or spread the model with fsdp");
+  };
+  if (!as_language_model(model_) || !as_language_model(model_)->tensor_parallel()) {
+    throw UserError("trainer", "expected a model that is spread over the mesh's tensor group, got a whole one", "build it with LanguageModelOptions::tensor_parallel");
+  }
+  if (args_.sharding.mode != ShardingMode::kNone) refuse("fsdp.enable_fsdp", "sharded state");
+  if (has_adapters(*model_)) refuse("training.use_peft", "adapters");
+  if (args_.ema_decay) refuse("training.ema_decay", cat(*args_.ema_decay));
+  if (args_.log_histograms) refuse("training.log_histograms", "true");
+  if (args_.save_hf_optimizer) refuse("training.save_hf_optimizer", "true");
+  // Others work on rows and columns, of which a rank has some.
+  if (options_.optimizers.optimizer || !is_elementwise_optimizer(args_.optim)) {
+    refuse("training.optimizer", options_.optimizers.optimizer ? std::string("one of your own") : args_.optim);
+  }
+}
+
+double Trainer::clip_gradients(Run& run) {
+  if (run.sharding) return run.sharding->clip_gradients(args_.max_grad_norm);
+  if (mesh_.tensor->world_size() == 1) return clip_grad_norm(run.parameters, args_.max_grad_norm).item<double>();
+  // Parts of parameters count where they are, whole ones once.
+  const double own = grad_norm(run.counted_parameters).item<double>();
+  std::vector<double> squares{own * own};
+  mesh_.tensor->sum(squares, "the gradient norm");
+  const double norm = std::sqrt(squares[0]);
+  scale_grads_to_norm(run.parameters, at::full({}, norm, at::TensorOptions().dtype(at::kFloat).device(device_)), args_.max_grad_norm);
+  return norm;
 }
 
 std::shared_ptr<LrScheduler> Trainer::make_scheduler(Run& run) const {
@@ -324,8 +366,8 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
   } end_run{run_};
   run_ = std::make_unique<Run>();
   Run& run = *run_;
-  // Dropout of its own on every rank; the data's order has a seed of its own, the same everywhere.
-  at::manual_seed(args_.seed + static_cast<std::uint64_t>(group_->rank()));
+  // Dropout of its own for every copy of the model; the data's order has a seed of its own, the same everywhere.
+  at::manual_seed(args_.seed + static_cast<std::uint64_t>(mesh_.data->rank()));
   prepare(run);
   model_->train();
   mark_boundary(run);
@@ -377,11 +419,19 @@ void Trainer::finish(Run& run, TrainOutput& output) {
             args_.load_best_model_at_end) {
           rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step, .keep_newest = false});
         }
-        if (args_.save_final_model) save_model();
+      },
+      "removing checkpoints");
+  group_->on_all(
+      [&] {
+        if (args_.save_final_model && mesh_.writes_model()) save_model();
+      },
+      "saving the final model");
+  group_->on_main(
+      [&] {
         write_report_data();
         write_file_atomically(fs::path(args_.output_dir) / "trainer_state.json", state_.to_json().dump(2) + "\n");
       },
-      "saving the final model");
+      "writing the run's report");
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_end(context); });
 }
 

@@ -11,6 +11,7 @@
 
 #include "oumi/data/collate.h"
 #include "oumi/data/dataset.h"
+#include "oumi/distributed/rank_mesh.h"
 #include "oumi/metrics/metric.h"
 #include "oumi/models/model.h"
 #include "oumi/trainer/callbacks.h"
@@ -21,7 +22,6 @@ namespace oumi {
 class DataLoader;
 class CheckpointWriter;
 class LrScheduler;
-class ProcessGroup;
 
 // All predictions and labels of an evaluation set, for `compute_metrics`. Holding them takes memory for the whole set; a
 // Metric (metrics/metric.h) is fed batch by batch instead.
@@ -72,6 +72,8 @@ struct TrainerOptions {
   // Called with each folder that weights were written into: what belongs beside them, such as a tokenizer.
   std::function<void(const std::filesystem::path&)> save_beside_weights = {};
   std::shared_ptr<ProcessGroup> process_group = {};  // default: as the environment says (RANK, WORLD_SIZE, ...)
+  // Where the model is a tensor-parallel group's (LanguageModelOptions), the grid with that group; wins over process_group.
+  RankMesh mesh = {};
 };
 
 struct TrainOutput {
@@ -114,7 +116,7 @@ class Trainer {
   virtual MetricValues predict(const DatasetPtr& dataset, const PredictionConsumer& consumer,
                                const std::string& prefix = "test");
 
-  // Writes model.safetensors and config.json (default: into output_dir).
+  // Writes model.safetensors and config.json (default: into output_dir). Of a tensor-parallel group every rank calls it.
   void save_model(const std::filesystem::path& directory = {});
 
   void add_callback(CallbackPtr callback);
@@ -164,6 +166,8 @@ class Trainer {
   bool weights_in_parts() const;
   std::filesystem::path find_checkpoint();
   void set_up_ranks(Run& run);
+  void check_tensor_parallel() const;
+  double clip_gradients(Run& run);
   void save_checkpoint(Run& run);
   void stop_if_asked(Run& run);
   void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm);
@@ -181,7 +185,8 @@ class Trainer {
 
   TrainingArguments args_;
   TrainerOptions options_;
-  std::shared_ptr<ProcessGroup> group_;
+  std::shared_ptr<ProcessGroup> group_;  // all ranks
+  RankMesh mesh_;
   ModelPtr model_;
   c10::Device device_;
   TrainerState state_;
