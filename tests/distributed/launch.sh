@@ -62,7 +62,7 @@ expect_exit 0 "$OUMI_CPP" checkpoint verify whole_fsdp/checkpoint-3
 CASE="resume at another number of ranks: the samples that were not seen yet, in the same order"
 cp -r parts_fsdp/checkpoint-3 . && mkdir one && mv checkpoint-3 one/
 expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir one --training.try_resume_from_last_checkpoint true
-expect_stderr "the epoch goes on at sample 48"
+expect_stderr "the epoch goes on after the 48 samples seen of 60"
 expect_file one/model.safetensors
 
 CASE="SIGTERM to one rank stops all with a checkpoint"
