@@ -2,8 +2,11 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/conv2d.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/max_pool2d.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/silu.h>
@@ -28,6 +31,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, const RmsNormOptions& opt
 Tensor swiglu(const Tensor& gate, const Tensor& up) { return at::silu(gate) * up; }
 
 Tensor geglu(const Tensor& gate, const Tensor& up) { return at::gelu(gate, "tanh") * up; }
+
+Tensor conv_relu_pool(const Tensor& x, const Tensor& weight, const Tensor& bias) { return at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2}); }
 
 namespace {
 

@@ -15,6 +15,8 @@
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/distributed/tensor_parallel.h"
+#include "oumi/kernels/conv_relu_pool.h"
+#include "oumi/kernels/linear.h"
 #include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
@@ -52,7 +54,7 @@ void LinearImpl::share_weight(const Tensor& shared) {
 
 Tensor LinearImpl::forward(const Tensor& input) {
   if (input.dim() == 0 || input.size(-1) != in_features_) throw_shape(cat("[*, ", in_features_, "]"), input);
-  return adapter ? adapter->forward(input, weight, bias) : at::linear(input, weight, bias);
+  return adapter ? adapter->forward(input, weight, bias) : kernels::linear(input, weight, bias);
 }
 
 Tensor LinearImpl::release_weight() {
@@ -80,12 +82,27 @@ Conv2dImpl::Conv2dImpl(std::int64_t in_channels, std::int64_t out_channels, std:
 
 void Conv2dImpl::reset_parameters() { kaiming_uniform(weight, bias); }
 
-Tensor Conv2dImpl::forward(const Tensor& input) {
+void Conv2dImpl::check(const Tensor& input) const {
   const std::int64_t padded = 2 * options_.padding, reach = options_.dilation * (weight.size(2) - 1);
   if (input.dim() != 4 || input.size(1) != in_channels_ || input.size(2) + padded <= reach || input.size(3) + padded <= reach) {
     throw_shape(cat("[batch, ", in_channels_, ", height > ", reach - padded, ", width > ", reach - padded, "]"), input);
   }
+}
+
+Tensor Conv2dImpl::forward(const Tensor& input) {
+  check(input);
   return at::conv2d(input, weight, bias, options_.stride, options_.padding, options_.dilation, options_.groups);
+}
+
+Tensor Conv2dImpl::relu_pool(const Tensor& input) {
+  const auto fused = [this](const Tensor& images) {
+    check(images);
+    if (options_.stride != 1 || options_.padding != 0 || options_.dilation != 1 || options_.groups != 1 || !bias.defined()) {
+      throw UserError(call_path::current_path(), "relu_pool: expected stride, dilation and groups 1, padding 0 and a bias, got another convolution");
+    }
+    return kernels::conv_relu_pool(images, weight, bias);
+  };
+  return call_path::call(*this, fused, input);
 }
 
 EmbeddingImpl::EmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding_dim) : num_embeddings_(num_embeddings) {

@@ -76,6 +76,20 @@ struct AttentionTile {
   float soft_cap;
 };
 
+// One image through convolution, ReLU and 2 x 2 max-pooling, in channels-last order. A filter's row over `size` pixels is one run of
+// size * channels floats, padded to run_length, a multiple of 8; images have 8 floats to spare at their end for that.
+struct ConvReluPool {
+  std::int64_t height, width, channels, filters, size;
+  std::int64_t run_length() const { return (size * channels + 7) / 8 * 8; }
+  std::int64_t pooled_height() const { return (height - size + 1) / 2; }
+  std::int64_t pooled_width() const { return (width - size + 1) / 2; }
+};
+
+// Filters are taken in blocks of this many, padded with zeros.
+constexpr std::int64_t kFilterBlock = 24;
+// In `winners`: no pixel, ReLU was flat.
+constexpr std::uint8_t kNoWinner = 4;
+
 // The loops for one storage type.
 template <class T>
 struct RowLoops {
@@ -99,6 +113,12 @@ struct SimdLoops {
                            std::int64_t out_stride, float* log_sum);
   // Scores become probabilities; grad_probabilities, laid out as the scores, become the gradient of the scores before scaling by `scale`.
   void (*attention_softmax_backward)(const AttentionTile&, float* grad_probabilities, const float* log_sum, const float* delta, float scale);
+  // weight [filter blocks, size, size * channels, kFilterBlock], bias [filter blocks * kFilterBlock]; out and winners [pooled_height,
+  // pooled_width, filters], winners in 0-3 (row by row of the window) or kNoWinner.
+  void (*conv_relu_pool_forward)(const ConvReluPool&, const float* image, const float* weight, const float* bias, float* out, std::uint8_t* winners);
+  // weight and grad_weight [filters, size, run_length]; grad_weight, grad_bias [filters] and grad_image, which may be null, are added to.
+  void (*conv_relu_pool_backward)(const ConvReluPool&, const float* image, const float* weight, const std::uint8_t* winners, const float* grad_out,
+                                  float* grad_weight, float* grad_bias, float* grad_image);
   float (*dot)(const float* a, const float* b, std::int64_t size);
 
   template <class T>

@@ -1,8 +1,5 @@
 #include "oumi/models/simple_model/simple_model.h"
 
-#include <ATen/ops/max_pool2d.h>
-#include <ATen/ops/relu.h>
-
 #include "oumi/models/model_inputs.h"
 
 namespace oumi {
@@ -16,8 +13,8 @@ SimpleModel::SimpleModel(const Kwargs& kwargs) {
 
 Outputs SimpleModel::forward(const Batch& batch) {
   Tensor hidden = first_of(batch, {"model_inputs", "images"});  // [batch, 1, 28, 28]
-  hidden = at::max_pool2d(at::relu(conv1(hidden)), {2, 2});     // [batch, 20, 12, 12]
-  hidden = at::max_pool2d(at::relu(conv2(hidden)), {2, 2});     // [batch, 20, 4, 4]
+  hidden = conv1->relu_pool(hidden);                            // [batch, 20, 12, 12]
+  hidden = conv2->relu_pool(hidden);                            // [batch, 20, 4, 4]
   const Tensor outputs = fc1(hidden.flatten(1));                // [batch, num_classes]
 
   const Tensor* labels = batch.find("labels");

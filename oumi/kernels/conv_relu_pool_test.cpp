@@ -1,0 +1,105 @@
+#include "oumi/kernels/conv_relu_pool.h"
+
+#include <ATen/Context.h>
+#include <ATen/ops/conv2d.h>
+#include <ATen/ops/max_pool2d.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/relu.h>
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <limits>
+
+#include "oumi/base/error.h"
+#include "oumi/kernels/cpu/linear.h"
+#include "oumi/kernels/linear.h"
+#include "oumi/kernels/testing/gradcheck.h"
+
+namespace oumi::kernels {
+namespace {
+
+using oumi::testing::expect_close;
+
+Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias) { return at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2}); }
+
+struct Case {
+  std::int64_t batch, channels, height, width, filters, size;
+};
+
+TEST(Kernels, ConvReluPoolMatchesTheComposition) {
+  at::manual_seed(1);
+  for (const Case& test : std::vector<Case>{{5, 1, 28, 28, 20, 5}, {3, 20, 12, 12, 20, 5}, {1, 3, 9, 14, 7, 2}, {2, 2, 6, 5, 30, 3}, {9, 4, 8, 8, 24, 1}, {1, 1, 3, 3, 1, 2}}) {
+    const std::string what = std::to_string(test.channels) + " channels, " + std::to_string(test.filters) + " filters";
+    std::vector<Tensor> inputs{at::randn({test.batch, test.channels, test.height, test.width}), at::randn({test.filters, test.channels, test.size, test.size}), at::randn({test.filters})};
+    std::vector<Tensor> wide;
+    for (Tensor& input : inputs) {
+      input.requires_grad_(true);
+      wide.push_back(input.detach().to(at::kDouble).requires_grad_(true));
+    }
+    const Tensor out = conv_relu_pool(inputs[0], inputs[1], inputs[2]), expected = reference(wide[0], wide[1], wide[2]);
+    const double terms = std::sqrt(static_cast<double>(test.channels * test.size * test.size));
+    expect_close(out, expected, {1e-6, 2e-6 * terms}, what);
+    const Tensor projection = at::randn(out.sizes());
+    const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs), right = oumi::testing::projected_gradients({expected}, {projection}, wide);
+    for (std::size_t i = 0; i < gradients.size(); ++i) {
+      expect_close(gradients[i], right[i], {1e-5, 1e-6 * right[i].abs().max().item<double>()}, what + " gradient " + std::to_string(i));
+    }
+    EXPECT_TRUE(conv_relu_pool(inputs[0].detach().contiguous(at::MemoryFormat::ChannelsLast), inputs[1], inputs[2]).equal(out)) << what;
+  }
+}
+
+TEST(Kernels, ConvReluPoolGradientsMatchCentralDifferences) {
+  at::manual_seed(2);
+  const auto make = [](at::IntArrayRef shape) { return at::randn(shape, at::kDouble).requires_grad_(true); };
+  oumi::testing::gradcheck([](const auto& in) { return std::vector<Tensor>{conv_relu_pool(in[0], in[1], in[2])}; },
+                           {make({2, 2, 6, 6}), make({3, 2, 3, 3}), make({3})}, {1e-5, 1e-7}, 1e-6);
+}
+
+TEST(Kernels, ConvReluPoolSendsTiesToTheFirstAndLetsNaNThrough) {
+  // All sums of a window are equal, so that the gradient belongs to its first pixel.
+  const Tensor x = at::ones({1, 1, 5, 5}).requires_grad_(true), weight = at::ones({1, 1, 2, 2}), bias = at::ones({1});
+  const auto ours = torch::autograd::grad({conv_relu_pool(x, weight, bias).sum()}, {x}), theirs = torch::autograd::grad({reference(x, weight, bias).sum()}, {x});
+  EXPECT_TRUE(ours[0].equal(theirs[0]));
+  Tensor broken = at::ones({1, 1, 5, 5});
+  broken[0][0][0][1] = std::numeric_limits<float>::quiet_NaN();
+  const Tensor out = conv_relu_pool(broken, weight, bias);
+  EXPECT_TRUE(std::isnan(out[0][0][0][0].item<double>()));
+  EXPECT_EQ(out[0][0][1][1].item<double>(), 5);
+}
+
+TEST(Kernels, ConvReluPoolNamesWhatDoesNotFit) {
+  try {
+    conv_relu_pool(at::ones({1, 2, 5, 5}), at::ones({3, 1, 2, 2}), at::ones({3}));
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_THAT(error.what(), ::testing::HasSubstr("got [1, 2, 5, 5], [3, 1, 2, 2], [3]"));
+  }
+}
+
+TEST(Kernels, LinearByFloat32MatchesFloat64) {
+  at::manual_seed(3);
+  for (const auto type : {at::kBFloat16, at::kFloat}) {
+    for (const bool with_bias : {false, true}) {
+      std::vector<Tensor> inputs{at::randn({3, 7, 20}).to(type), at::randn({11, 20}).to(type)}, wide;
+      if (with_bias) inputs.push_back(at::randn({11}).to(type));
+      for (Tensor& input : inputs) {
+        input.requires_grad_(true);
+        wide.push_back(input.detach().to(at::kDouble).requires_grad_(true));
+      }
+      const auto run = [&](std::vector<Tensor>& in) { return with_bias ? std::optional<Tensor>(in[2]) : std::nullopt; };
+      const Tensor out = cpu::linear_by_float32(inputs[0], inputs[1], run(inputs), at::kBFloat16), expected = kernels::linear(wide[0], wide[1], run(wide));
+      EXPECT_EQ(out.scalar_type(), at::kBFloat16);
+      expect_close(out, expected, {4e-3, 1e-5}, "out");  // one rounding
+      const Tensor projection = at::randn(out.sizes()).to(at::kBFloat16);
+      const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs), right = oumi::testing::projected_gradients({expected}, {projection}, wide);
+      for (std::size_t i = 0; i < gradients.size(); ++i) {
+        EXPECT_EQ(gradients[i].scalar_type(), type);
+        expect_close(gradients[i], right[i], {type == at::kFloat ? 1e-5 : 4e-3, 1e-5}, "gradient " + std::to_string(i));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace oumi::kernels
