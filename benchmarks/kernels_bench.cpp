@@ -35,6 +35,7 @@
 #include "oumi/kernels/cpu/linear.h"
 #include "oumi/kernels/cpu/simd.h"
 #include "oumi/kernels/gated_activation.h"
+#include "oumi/kernels/linear.h"
 #include "oumi/kernels/linear_cross_entropy.h"
 #include "oumi/kernels/rotary.h"
 
@@ -177,6 +178,39 @@ void cross_entropy_case(const Settings& settings, at::ScalarType type, const std
           [=](const Tensors& in) { return Tensors{at::cross_entropy_loss(at::linear(in[0], in[1]).to(at::kFloat), labels)}; });
 }
 
+// One of the model's 30 decoder layers.
+void decoder_layer(const Settings& settings, at::ScalarType type, const std::string& suffix) {
+  const Tensor angle = at::randn({kLength, kHeadDim / 2}), cos = angle.cos(), sin = angle.sin();
+  const AttentionOptions options{.scale = 0.125};
+  const RmsNormOptions norm{.eps = 1e-5};
+  constexpr std::int64_t kKeys = kKeyHeads * kHeadDim;
+  const auto weight = [&](std::int64_t out, std::int64_t in) { return (at::randn({out, in}) * 0.04).to(type).requires_grad_(true); };
+  const Tensors inputs{random({kBatch, kLength, kHidden}, type), random({kHidden}, type),       random({kHidden}, type),
+                       weight(kHidden, kHidden),                 weight(kKeys, kHidden),        weight(kKeys, kHidden),
+                       weight(kHidden, kHidden),                 weight(kMiddle, kHidden),      weight(kMiddle, kHidden),
+                       weight(kHidden, kMiddle)};
+  const auto layer = [=](auto linear_form, auto norm_form, auto rotary_form, auto attention_form, auto gated_form, auto add_norm_form) {
+    return [=](const Tensors& in) {
+      const Tensor h = norm_form(in[0], in[1], norm);
+      const auto heads = [&](const Tensor& w) { return linear_form(h, w, std::nullopt).view({kBatch, kLength, -1, kHeadDim}); };
+      auto [q, k] = rotary_form(heads(in[3]), heads(in[4]), cos, sin);
+      const Tensor mixed = attention_form(q, k, heads(in[5]), options).reshape({kBatch, kLength, kHidden});
+      auto [h2, sum] = add_norm_form(linear_form(mixed, in[6], std::nullopt), in[0], in[2], norm);
+      return Tensors{linear_form(gated_form(linear_form(h2, in[7], std::nullopt), linear_form(h2, in[8], std::nullopt)), in[9], std::nullopt) + sum};
+    };
+  };
+  const auto composed_add_norm = [](const Tensor& x, const Tensor& residual, const Tensor& w, const RmsNormOptions& o) {
+    const Tensor sum = x + residual;
+    return std::pair(composed::rms_norm(sum, w, o), sum);
+  };
+  const auto linear_form = [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) { return oumi::kernels::linear(x, w, b); };
+  const auto at_linear = [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) { return at::linear(x, w, b); };
+  const double parameters = kHidden * (2.0 * kHidden + 2 * kKeys + 3 * kMiddle);
+  compare(settings, "decoder_layer" + suffix, 6 * kTokens * parameters / 1e9 + attention_gigaflop(kBatch, kLength), inputs,
+          layer(linear_form, rms_norm, apply_rotary, attention, swiglu, add_rms_norm),
+          layer(at_linear, composed::rms_norm, composed::apply_rotary, composed::attention, composed::swiglu, composed_add_norm));
+}
+
 // SimpleModel's step up to the optimizer.
 void simple_model(const Settings& settings) {
   for (const std::int64_t batch : {16, 128}) {
@@ -232,6 +266,7 @@ int main(int argc, char** argv) {
     elementwise(settings, type, suffix);
     attention_cases(settings, type, suffix);
     cross_entropy_case(settings, type, suffix);
+    decoder_layer(settings, type, suffix);
   }
   simple_model(settings);
   linear_bfloat16(settings);
