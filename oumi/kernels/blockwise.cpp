@@ -1,6 +1,5 @@
 #include "oumi/kernels/blockwise.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/kernels/cpu/parallel.h"
 
 namespace oumi::kernels {
 namespace {
@@ -93,7 +93,7 @@ std::array<float, 256> make_dynamic_map(bool with_sign) {
 template <class Out>
 void dequantize(Out* out, const std::uint8_t* codes, const float* absmax, const std::array<float, 16>& table, std::int64_t count) {
   const std::int64_t blocks = (count + kFourBitBlock - 1) / kFourBitBlock;
-  at::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
+  cpu::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t block = first; block < last; ++block) {
       const std::int64_t begin = block * kFourBitBlock, size = std::min(kFourBitBlock, count - begin);
       // The block's 16 possible values: a look-up for an element, instead of one and a product.
@@ -136,7 +136,7 @@ FourBitBlocks quantize_4bit(const Tensor& values, FourBitType type) {
   const float* in = flat.const_data_ptr<float>();
   auto* codes = result.codes.mutable_data_ptr<std::uint8_t>();
   auto* absmax = result.absmax.mutable_data_ptr<float>();
-  at::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
+  cpu::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t block = first; block < last; ++block) {
       const std::int64_t begin = block * kFourBitBlock, count = std::min(kFourBitBlock, size - begin);
       absmax[block] = largest(in + begin, count);
@@ -173,7 +173,7 @@ EightBitBlocks quantize_8bit(const Tensor& values, const EightBitMap& map) {
   const float* in = flat.const_data_ptr<float>();
   auto* codes = result.codes.mutable_data_ptr<std::uint8_t>();
   auto* absmax = result.absmax.mutable_data_ptr<float>();
-  at::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
+  cpu::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t block = first; block < last; ++block) {
       const std::int64_t begin = block * kEightBitBlock, end = std::min(begin + kEightBitBlock, size);
       absmax[block] = largest(in + begin, end - begin);

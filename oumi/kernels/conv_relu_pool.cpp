@@ -18,8 +18,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Images a thread takes at a time; partial sums of the weight's gradient are kept for each block and added in order.
-constexpr std::int64_t kBlockImages = 4;
 constexpr std::int64_t kSlack = 8;
 constexpr std::int64_t kMostImageFloats = 1 << 17;
 
@@ -30,21 +28,36 @@ cpu::ConvReluPool shape_of(const Tensor& x, const Tensor& weight) {
 // An empty tensor [B, F, P, Q] in channels-last order.
 Tensor channels_last(at::IntArrayRef sizes, const at::TensorOptions& options) { return at::empty(sizes, options, at::MemoryFormat::ChannelsLast); }
 
-// [filter blocks, K, K * C, kFilterBlock], zeros beyond the last filter.
-Tensor pack_for_forward(const Tensor& weight, const cpu::ConvReluPool& shape) {
-  const std::int64_t blocks = (shape.filters + cpu::kFilterBlock - 1) / cpu::kFilterBlock, run = shape.size * shape.channels;
-  const Tensor packed = at::zeros({blocks, shape.size, run, cpu::kFilterBlock}, weight.options());
-  const float* from = weight.const_data_ptr<float>();
-  float* to = packed.mutable_data_ptr<float>();
-  for (std::int64_t f = 0; f < shape.filters; ++f) {
-    float* block = to + f / cpu::kFilterBlock * shape.size * run * cpu::kFilterBlock + f % cpu::kFilterBlock;
-    for (std::int64_t c = 0; c < shape.channels; ++c) {
-      for (std::int64_t row = 0; row < shape.size; ++row) {
-        for (std::int64_t column = 0; column < shape.size; ++column) {
-          block[(row * run + column * shape.channels + c) * cpu::kFilterBlock] = *from++;
+// A window's products in the order of the sum: the filter's [C, K, K] index and the offset into an image in channels-last order.
+struct Products {
+  std::vector<std::int32_t> filter, image;
+};
+
+Products products_of(const cpu::ConvReluPool& shape) {
+  const std::int64_t block = cpu::simd().channel_block;
+  Products products;
+  for (std::int64_t first = 0; first < shape.channels; first += block) {
+    for (std::int64_t row = 0; row < shape.size; ++row) {
+      for (std::int64_t column = 0; column < shape.size; ++column) {
+        for (std::int64_t c = first; c < std::min(first + block, shape.channels); ++c) {
+          products.filter.push_back(static_cast<std::int32_t>((c * shape.size + row) * shape.size + column));
+          products.image.push_back(static_cast<std::int32_t>((row * shape.width + column) * shape.channels + c));
         }
       }
     }
+  }
+  return products;
+}
+
+// [filter blocks, products, kFilterBlock], zeros beyond the last filter.
+Tensor pack_for_forward(const Tensor& weight, const cpu::ConvReluPool& shape, const Products& products) {
+  const auto count = static_cast<std::int64_t>(products.filter.size()), blocks = (shape.filters + cpu::kFilterBlock - 1) / cpu::kFilterBlock;
+  const Tensor packed = at::zeros({blocks, count, cpu::kFilterBlock}, weight.options());
+  const float* from = weight.const_data_ptr<float>();
+  float* to = packed.mutable_data_ptr<float>();
+  for (std::int64_t f = 0; f < shape.filters; ++f) {
+    float* lane = to + f / cpu::kFilterBlock * count * cpu::kFilterBlock + f % cpu::kFilterBlock;
+    for (std::int64_t i = 0; i < count; ++i) lane[i * cpu::kFilterBlock] = from[f * count + products.filter[static_cast<std::size_t>(i)]];
   }
   return packed;
 }
@@ -72,20 +85,24 @@ void unpack_runs(const cpu::ConvReluPool& shape, const float* runs, float* weigh
   }
 }
 
-// Calls action(first image, last image, block) for each block of images.
+// An image's products; backward takes a quarter of them, without registers.
+std::int64_t work_of(const cpu::ConvReluPool& shape) {
+  return 4 * shape.pooled_height() * shape.pooled_width() * shape.filters * shape.channels * shape.size * shape.size;
+}
+
+// Calls action(image) for each image; threads share them out.
 template <class Action>
-void for_blocks(std::int64_t images, const Action& action) {
-  const std::int64_t blocks = (images + kBlockImages - 1) / kBlockImages;
-  at::parallel_for(0, blocks, 1, [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t block = first; block < last; ++block) action(block * kBlockImages, std::min(images, (block + 1) * kBlockImages), block);
+void for_images(std::int64_t images, const cpu::ConvReluPool& shape, const Action& action) {
+  cpu::parallel_for(0, images, cpu::grain_of(work_of(shape)), [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t i = first; i < last; ++i) action(i);
   });
 }
 
 // A thread's copy of an image with room at its end.
-float* image_scratch(std::size_t slot, std::int64_t size) {
-  thread_local std::vector<float> buffers[2];
-  buffers[slot].resize(static_cast<std::size_t>(size));
-  return buffers[slot].data();
+float* image_scratch(std::int64_t size) {
+  thread_local std::vector<float> buffer;
+  buffer.resize(static_cast<std::size_t>(size));
+  return buffer.data();
 }
 
 class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
@@ -94,7 +111,8 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
     const cpu::ConvReluPool shape = shape_of(x, weight);
     const std::int64_t images = x.size(0), pixels = shape.height * shape.width * shape.channels;
     const Tensor input = x.contiguous(at::MemoryFormat::ChannelsLast), filters = weight.contiguous();
-    const Tensor packed = pack_for_forward(filters, shape);
+    const Products products = products_of(shape);
+    const Tensor packed = pack_for_forward(filters, shape, products);
     const Tensor padded_bias = at::zeros({packed.size(0) * cpu::kFilterBlock}, x.options());
     padded_bias.narrow(0, 0, shape.filters).copy_(bias);
     const Tensor out = channels_last({images, shape.filters, shape.pooled_height(), shape.pooled_width()}, x.options());
@@ -103,11 +121,9 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
     const auto* from = input.const_data_ptr<float>();
     auto* to = out.mutable_data_ptr<float>();
     auto* winner = winners.mutable_data_ptr<std::uint8_t>();
-    for_blocks(images, [&](std::int64_t first, std::int64_t last, std::int64_t) {
-      for (std::int64_t i = first; i < last; ++i) {
-        cpu::simd().conv_relu_pool_forward(shape, from + i * pixels, packed.const_data_ptr<float>(), padded_bias.const_data_ptr<float>(), to + i * outputs,
-                                           winner + i * outputs);
-      }
+    for_images(images, shape, [&](std::int64_t i) {
+      cpu::simd().conv_relu_pool_forward(shape, from + i * pixels, packed.const_data_ptr<float>(), products.image.data(), padded_bias.const_data_ptr<float>(),
+                                         to + i * outputs, winner + i * outputs);
     });
     context->save_for_backward({input, filters, winners});
     return out;
@@ -118,27 +134,36 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
     const Tensor &input = saved[0], &weight = saved[1], &winners = saved[2];
     const cpu::ConvReluPool shape = shape_of(input, weight);
     const std::int64_t images = input.size(0), pixels = shape.height * shape.width * shape.channels, outputs = winners.size(1);
-    const std::int64_t blocks = (images + kBlockImages - 1) / kBlockImages, run_floats = shape.filters * shape.size * shape.run_length();
+    const std::int64_t run_floats = shape.filters * shape.size * shape.run_length();
     const Tensor upstream = grads[0].contiguous(at::MemoryFormat::ChannelsLast);
-    const Tensor runs = at::zeros({run_floats}, weight.options());
-    pack_runs(shape, weight.const_data_ptr<float>(), runs.mutable_data_ptr<float>());
-    const Tensor partial = at::zeros({blocks, run_floats + shape.filters}, weight.options());  // weight's and bias's gradients
-    const Tensor grad_input = context->needs_input_grad(0) ? channels_last(input.sizes(), input.options()) : Tensor();
-    for_blocks(images, [&](std::int64_t first, std::int64_t last, std::int64_t block) {
-      float *image = image_scratch(0, pixels + kSlack), *grad_image = grad_input.defined() ? image_scratch(1, pixels + kSlack) : nullptr;
+    const auto* winner = winners.const_data_ptr<std::uint8_t>();
+    const auto* grad_out = upstream.const_data_ptr<float>();
+    // Each filter's sum goes through the images in order: the same bits at any number of threads.
+    const Tensor total = at::zeros({run_floats + shape.filters}, weight.options());
+    float* grad_weight_runs = total.mutable_data_ptr<float>();
+    cpu::parallel_for(0, shape.filters, cpu::grain_of(images * work_of(shape) / shape.filters), [&](std::int64_t first, std::int64_t last) {
+      float* image = image_scratch(pixels + kSlack);
       std::memset(image + pixels, 0, kSlack * sizeof(float));
-      float* grad_weight = partial.mutable_data_ptr<float>() + block * partial.size(1);
-      for (std::int64_t i = first; i < last; ++i) {
+      for (std::int64_t i = 0; i < images; ++i) {
         std::memcpy(image, input.const_data_ptr<float>() + i * pixels, static_cast<std::size_t>(pixels) * sizeof(float));
-        if (grad_image != nullptr) std::memset(grad_image, 0, static_cast<std::size_t>(pixels + kSlack) * sizeof(float));
-        cpu::simd().conv_relu_pool_backward(shape, image, runs.const_data_ptr<float>(), winners.const_data_ptr<std::uint8_t>() + i * outputs,
-                                            upstream.const_data_ptr<float>() + i * outputs, grad_weight, grad_weight + run_floats, grad_image);
-        if (grad_image != nullptr) std::memcpy(grad_input.mutable_data_ptr<float>() + i * pixels, grad_image, static_cast<std::size_t>(pixels) * sizeof(float));
+        cpu::simd().conv_relu_pool_backward_weight(shape, image, winner + i * outputs, grad_out + i * outputs, first, last, grad_weight_runs,
+                                                   grad_weight_runs + run_floats);
       }
     });
-    const Tensor total = partial.sum(0);
     const Tensor grad_weight = at::empty(weight.sizes(), weight.options());
-    unpack_runs(shape, total.const_data_ptr<float>(), grad_weight.mutable_data_ptr<float>());
+    unpack_runs(shape, grad_weight_runs, grad_weight.mutable_data_ptr<float>());
+    Tensor grad_input;
+    if (context->needs_input_grad(0)) {
+      grad_input = channels_last(input.sizes(), input.options());
+      const Tensor runs = at::zeros({run_floats}, weight.options());
+      pack_runs(shape, weight.const_data_ptr<float>(), runs.mutable_data_ptr<float>());
+      for_images(images, shape, [&](std::int64_t i) {
+        float* image = image_scratch(pixels + kSlack);
+        std::memset(image, 0, static_cast<std::size_t>(pixels + kSlack) * sizeof(float));
+        cpu::simd().conv_relu_pool_backward_image(shape, runs.const_data_ptr<float>(), winner + i * outputs, grad_out + i * outputs, image);
+        std::memcpy(grad_input.mutable_data_ptr<float>() + i * pixels, image, static_cast<std::size_t>(pixels) * sizeof(float));
+      });
+    }
     return {grad_input, grad_weight, total.narrow(0, run_floats, shape.filters).clone()};
   }
 };

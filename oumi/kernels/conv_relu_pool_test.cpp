@@ -1,6 +1,7 @@
 #include "oumi/kernels/conv_relu_pool.h"
 
 #include <ATen/Context.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/conv2d.h>
 #include <ATen/ops/max_pool2d.h>
 #include <ATen/ops/ones.h>
@@ -10,9 +11,15 @@
 
 #include <cmath>
 #include <limits>
+#include <mutex>
+#include <set>
+#include <string_view>
+#include <thread>
 
 #include "oumi/base/error.h"
 #include "oumi/kernels/cpu/linear.h"
+#include "oumi/kernels/cpu/parallel.h"
+#include "oumi/kernels/cpu/simd.h"
 #include "oumi/kernels/linear.h"
 #include "oumi/kernels/testing/gradcheck.h"
 
@@ -47,6 +54,44 @@ TEST(Kernels, ConvReluPoolMatchesTheComposition) {
     }
     EXPECT_TRUE(conv_relu_pool(inputs[0].detach().contiguous(at::MemoryFormat::ChannelsLast), inputs[1], inputs[2]).equal(out)) << what;
   }
+}
+
+// On one thread and where oneDNN runs its direct convolution; there a run repeats one of PyTorch's bit for bit.
+TEST(Kernels, ConvReluPoolAddsInTheOrderOfLibTorch) {
+  if (std::string_view(cpu::simd().name) != "avx2") GTEST_SKIP() << "compared on processors with AVX2 alone";
+  at::manual_seed(4);
+  const int threads = at::get_num_threads();
+  for (const Case& test : std::vector<Case>{{16, 1, 28, 28, 20, 5}, {16, 20, 12, 12, 20, 5}, {3, 20, 12, 12, 20, 5}}) {
+    std::vector<Tensor> inputs{at::randn({test.batch, test.channels, test.height, test.width}), at::randn({test.filters, test.channels, test.size, test.size}), at::randn({test.filters})};
+    for (Tensor& input : inputs) input.requires_grad_(true);
+    at::set_num_threads(1);
+    const Tensor expected = reference(inputs[0], inputs[1], inputs[2]);
+    const Tensor projection = at::randn(expected.sizes());
+    const auto right = oumi::testing::projected_gradients({expected}, {projection}, inputs);
+    at::set_num_threads(threads);
+    const Tensor out = conv_relu_pool(inputs[0], inputs[1], inputs[2]);
+    EXPECT_TRUE(out.equal(expected)) << "forward, " << test.channels << " channels";
+    const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs);
+    for (const std::size_t i : test.channels == 1 ? std::vector<std::size_t>{1, 2} : std::vector<std::size_t>{0, 1, 2}) {
+      EXPECT_TRUE(gradients[i].equal(right[i])) << "gradient " << i << ", " << test.channels << " channels: " << (gradients[i] - right[i]).abs().max().item<double>();
+    }
+  }
+}
+
+TEST(Kernels, WorkIsSharedAmongThreads) {
+#ifdef __clang__
+  GTEST_SKIP() << "built without OpenMP";
+#endif
+  const int threads = at::get_num_threads();
+  at::set_num_threads(2);
+  std::mutex mutex;
+  std::set<std::thread::id> seen;
+  cpu::parallel_for(0, 2, 1, [&](std::int64_t, std::int64_t) {
+    const std::lock_guard lock(mutex);
+    seen.insert(std::this_thread::get_id());
+  });
+  at::set_num_threads(threads);
+  EXPECT_EQ(seen.size(), 2U);
 }
 
 TEST(Kernels, ConvReluPoolGradientsMatchCentralDifferences) {

@@ -54,7 +54,7 @@ double chunk_loss_fused(const ChunkLoss& call, const Tensor& logits, const Tenso
   std::vector<double> losses(static_cast<std::size_t>(rows));
   cpu::by_type(logits.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    at::parallel_for(0, rows, 1, [&](std::int64_t first, std::int64_t last) {
+    cpu::parallel_for(0, rows, cpu::grain_of(8 * size), [&](std::int64_t first, std::int64_t last) {
       thread_local std::vector<float> scratch;
       if (logits.scalar_type() != at::kFloat && scratch.size() < static_cast<std::size_t>(size)) scratch.resize(static_cast<std::size_t>(size));
       const cpu::CrossEntropy<T> arguments{cpu::pointer<T>(logits),

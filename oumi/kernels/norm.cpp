@@ -66,7 +66,7 @@ Gradients differentiate(const Tensor& x, const Tensor& weight, const Tensor& rec
   Gradients result{at::empty_like(x), Tensor()};
   cpu::by_type(x.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    at::parallel_for(0, blocks, 1, [&](std::int64_t first_block, std::int64_t last_block) {
+    cpu::parallel_for(0, blocks, cpu::grain_of(8 * kBlockRows * width), [&](std::int64_t first_block, std::int64_t last_block) {
       for (std::int64_t block = first_block; block < last_block; ++block) {
         const cpu::RmsNormBackward<T> arguments{cpu::pointer<T>(x),
                                                 cpu::pointer<T>(upstream),

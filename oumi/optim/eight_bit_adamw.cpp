@@ -1,6 +1,5 @@
 #include "oumi/optim/eight_bit_adamw.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/zeros.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <cmath>
 
 #include "oumi/kernels/blockwise.h"
+#include "oumi/kernels/cpu/parallel.h"
 #include "oumi/optim/settings_reader.h"
 
 namespace oumi {
@@ -62,7 +62,7 @@ void update_8bit(const Tensor& parameter, const Tensor& gradient, TensorDict& sl
   auto *first = slots.at("state1").mutable_data_ptr<std::uint8_t>(), *second = slots.at("state2").mutable_data_ptr<std::uint8_t>();
   auto *absmax1 = slots.at("absmax1").mutable_data_ptr<float>(), *absmax2 = slots.at("absmax2").mutable_data_ptr<float>();
   const std::int64_t size = parameter.numel();
-  at::parallel_for(0, (size + kBlock - 1) / kBlock, 16, [&](std::int64_t begin, std::int64_t end) {
+  kernels::cpu::parallel_for(0, (size + kBlock - 1) / kBlock, 16, [&](std::int64_t begin, std::int64_t end) {
     Block moments;
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t at = block * kBlock, count = std::min(kBlock, size - at);
@@ -81,7 +81,7 @@ void update_32bit(const Tensor& parameter, const Tensor& gradient, TensorDict& s
   const auto* gradients = gradient.const_data_ptr<Value>();
   auto *first = slots.at("state1").mutable_data_ptr<float>(), *second = slots.at("state2").mutable_data_ptr<float>();
   const std::int64_t size = parameter.numel();
-  at::parallel_for(0, (size + kBlock - 1) / kBlock, 16, [&](std::int64_t begin, std::int64_t end) {
+  kernels::cpu::parallel_for(0, (size + kBlock - 1) / kBlock, 16, [&](std::int64_t begin, std::int64_t end) {
     Block moments;
     for (std::int64_t block = begin; block < end; ++block) {
       const std::int64_t at = block * kBlock, count = std::min(kBlock, size - at);

@@ -135,7 +135,7 @@ Saved run_forward(const Shape& shape, const Heads& q, const Heads& k, const Head
   const Heads out(saved.out);
   float* log_sum = saved.log_sum.mutable_data_ptr<float>();
   const std::int64_t blocks = shape.blocks(), group = shape.group();
-  at::parallel_for(0, B * H * blocks, 1, [&](std::int64_t first, std::int64_t last) {
+  parallel_for(0, B * H * blocks, grain_of(2 * std::min(kQueries, T) * S * D), [&](std::int64_t first, std::int64_t last) {
     const OneThread one_thread;
     float* scores = scratch(0, kQueries * kKeys);
     float* accumulated = scratch(1, kQueries * D);
@@ -208,7 +208,7 @@ Gradients run_backward(const BackwardInputs& in) {
   Gradients result{at::zeros({B, T, H, D}, at::kFloat), at::zeros({B, S, K, D}, at::kFloat), at::zeros({B, S, K, D}, at::kFloat)};
   const Heads grad_q(result.q), grad_k(result.k), grad_v(result.v);
   const std::int64_t blocks = in.shape.blocks(), group = in.shape.group();
-  at::parallel_for(0, B * K, 1, [&](std::int64_t first, std::int64_t last) {
+  parallel_for(0, B * K, grain_of(5 * group * T * S * D), [&](std::int64_t first, std::int64_t last) {
     const OneThread one_thread;
     for (std::int64_t task = first; task < last; ++task) {
       for (std::int64_t h = task % K * group; h < (task % K + 1) * group; ++h) {

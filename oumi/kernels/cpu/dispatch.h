@@ -1,12 +1,12 @@
 // Between tensors and the loops of simd.h: which tensors have a fused form, and pointers of the right type.
 #pragma once
 
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <initializer_list>
 #include <type_traits>
 
+#include "oumi/kernels/cpu/parallel.h"
 #include "oumi/kernels/cpu/simd.h"
 #include "oumi/tensors/tensor_dict.h"
 
@@ -36,11 +36,17 @@ T* pointer(const Tensor& tensor) {
   return static_cast<T*>(tensor.data_ptr());
 }
 
+// How many pieces of `work` operations each make it worth waking a thread.
+inline std::int64_t grain_of(std::int64_t work) {
+  constexpr std::int64_t kWork = 1 << 17;
+  return std::max<std::int64_t>(1, kWork / std::max<std::int64_t>(work, 1));
+}
+
 // Splits [0, rows) of `width` elements each among threads, in pieces worth waking one for.
 template <class Action>
 void for_rows(std::int64_t rows, std::int64_t width, Action&& action) {
   constexpr std::int64_t kGrain = 16384;
-  at::parallel_for(0, rows, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(width, 1)), action);
+  parallel_for(0, rows, std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(width, 1)), action);
 }
 
 }  // namespace oumi::kernels::cpu

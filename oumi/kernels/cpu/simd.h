@@ -113,12 +113,17 @@ struct SimdLoops {
                            std::int64_t out_stride, float* log_sum);
   // Scores become probabilities; grad_probabilities, laid out as the scores, become the gradient of the scores before scaling by `scale`.
   void (*attention_softmax_backward)(const AttentionTile&, float* grad_probabilities, const float* log_sum, const float* delta, float scale);
-  // weight [filter blocks, size, size * channels, kFilterBlock], bias [filter blocks * kFilterBlock]; out and winners [pooled_height,
+  // The order in which convolutions take channels: blocks of this many, then filter rows, filter columns and the channels of a block.
+  std::int64_t channel_block;
+  // weight [filter blocks, products, kFilterBlock] with an offset into the image for each of a window's size * size * channels products; bias [filter blocks * kFilterBlock]; out and winners [pooled_height,
   // pooled_width, filters], winners in 0-3 (row by row of the window) or kNoWinner.
-  void (*conv_relu_pool_forward)(const ConvReluPool&, const float* image, const float* weight, const float* bias, float* out, std::uint8_t* winners);
-  // weight and grad_weight [filters, size, run_length]; grad_weight, grad_bias [filters] and grad_image, which may be null, are added to.
-  void (*conv_relu_pool_backward)(const ConvReluPool&, const float* image, const float* weight, const std::uint8_t* winners, const float* grad_out,
-                                  float* grad_weight, float* grad_bias, float* grad_image);
+  void (*conv_relu_pool_forward)(const ConvReluPool&, const float* image, const float* weight, const std::int32_t* offsets, const float* bias, float* out,
+                                 std::uint8_t* winners);
+  // weight and grad_weight [filters, size, run_length]; grad_weight and grad_bias [filters], of the filters from first to last, and
+  // grad_image are added to.
+  void (*conv_relu_pool_backward_weight)(const ConvReluPool&, const float* image, const std::uint8_t* winners, const float* grad_out,
+                                         std::int64_t first_filter, std::int64_t last_filter, float* grad_weight, float* grad_bias);
+  void (*conv_relu_pool_backward_image)(const ConvReluPool&, const float* weight, const std::uint8_t* winners, const float* grad_out, float* grad_image);
   float (*dot)(const float* a, const float* b, std::int64_t size);
 
   template <class T>
