@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -34,6 +35,8 @@ inline const ProcessGroupOptions kQuick{.timeout = std::chrono::seconds(10), .jo
 // Runs `work` on `world_size` ranks and returns each one's error ("" for none).
 inline std::vector<std::string> run_ranks(std::int64_t world_size, const ProcessGroupOptions& options,
                                           const std::function<void(std::shared_ptr<ProcessGroup>)>& work) {
+  // c10d's flight recorder is one for the process and not made for several ranks in it: it would be written to without a lock.
+  ::setenv("TORCH_FR_BUFFER_SIZE", "0", 1);
   const std::int64_t port = free_port();
   std::vector<std::string> errors(static_cast<std::size_t>(world_size));
   std::vector<std::thread> threads;
