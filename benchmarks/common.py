@@ -1,0 +1,59 @@
+"""What the parts of the table share: running a side, and figures over rounds."""
+
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Sides:
+    """Where both sides' programs lie, and how often each is run."""
+
+    def __init__(self, build, python, rounds):
+        self.build, self.python, self.rounds = pathlib.Path(build).resolve(), python, rounds
+        self.oumi = self.build / "oumi-cpp"
+
+    def peer(self, script, *arguments):
+        return [self.python, ROOT / "benchmarks" / "peers" / script, *map(str, arguments)]
+
+
+def run(command):
+    """Output, wall seconds and peak resident memory (MiB) of a command; stops the benchmark when it fails."""
+    begin = time.perf_counter()
+    # Errors go into a file: a full pipe would stop the command.
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, stderr=errors, text=True)
+        out = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        errors.seek(0)
+        if status != 0:
+            sys.exit(f"failed: {' '.join(map(str, command))}\n{out}{errors.read()}")
+    return out, seconds, usage.ru_maxrss / 1024
+
+
+def median(values):
+    return statistics.median(values)
+
+
+def ratio(above, below):
+    """The median over rounds of a round's ratio."""
+    return median([a / b for a, b in zip(above, below)])
+
+
+def spread(values):
+    return f"{median(values):,.4g} ({min(values):,.4g}-{max(values):,.4g})"
+
+
+def interleaved(sides, rounds):
+    """Results of each side's measurement (name -> function), side after side, `rounds` times."""
+    results = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, measure in sides.items():
+            results[name].append(measure())
+    return results
