@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use minijinja::machinery::{self, CodeGenerator, Instructions};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
-use minijinja::{escape_formatter, AutoEscape, Environment, Error, ErrorKind, State, Value};
+use minijinja::value::{Kwargs, StringInput, ValueKind};
+use minijinja::{escape_formatter, filters, AutoEscape, Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 use crate::generation::{self, Markers};
-use crate::{limits, python, Failure, Outcome, INPUT, RAISED};
+use crate::{guard, limits, python, Failure, Outcome, INPUT, RAISED};
 
 const NAME: &str = "chat";
 /// Marks the errors that a template raises itself.
@@ -19,6 +20,10 @@ const BEGIN: &str = "__oumi_begin";
 const END: &str = "__oumi_end";
 
 pub struct Template {
+    // Refers to `text`, which neither moves nor changes, and goes before it.
+    instructions: Instructions<'static>,
+    #[allow(dead_code)]
+    text: Box<str>,
     environment: Environment<'static>,
     source: String,
     recurses: bool,
@@ -34,17 +39,15 @@ impl Template {
     fn compile(source: &str) -> Outcome<Template> {
         // Jinja reads all three kinds of line ends as one.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        let (rewritten, generates) = generation::rewrite(&source);
+        let (rewritten, generates) = generation::rewrite(&source)?;
         let mut environment = Environment::new();
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build().map_err(failure)?;
-        environment.set_syntax(syntax);
+        environment.set_syntax(syntax.clone());
         environment.set_auto_escape_callback(|_| AutoEscape::None);
         environment.set_unknown_method_callback(method);
         environment.add_filter("tojson", python::tojson);
-        environment.add_filter("trim", |value: &Value, chars: Option<String>| limits::check(value).map(|()| python::trim(value, chars)));
-        environment.add_filter(limits::KEEP, |value: Value| limits::check(&value).map(|()| value));
-        environment.add_filter(limits::KEEP_ATTRIBUTE, |value: Value| limits::check_attribute(&value).map(|()| value));
-        environment.set_fuel(Some(limits::FUEL));
+        environment.add_filter("trim", python::trim);
+        limit(&mut environment);
         environment.add_filter(generation::FILTER, mark);
         // Whatever has a length and items: Jinja counts strings and dicts in.
         environment.add_test("sequence", |value: &Value| matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map));
@@ -64,9 +67,14 @@ impl Template {
             limits::check(message)?;
             Err(Error::new(ErrorKind::InvalidOperation, format!("{RAISE}{message}")))
         });
-        environment.add_template_owned(NAME, rewritten).map_err(failure)?;
+        let text = rewritten.into_boxed_str();
+        let borrowed: &'static str = unsafe { &*(text.as_ref() as *const str) };
+        let parsed = machinery::parse(borrowed, NAME, syntax).map_err(failure)?;
+        let mut generator = CodeGenerator::new(NAME, borrowed);
+        generator.compile_stmt(&parsed);
+        let instructions = guard::guard(&generator.finish().0);
         let recurses = ["macro", "recursive", "call"].iter().any(|word| source.contains(word));
-        Ok(Template { environment, source, recurses, generates })
+        Ok(Template { instructions, text, environment, source, recurses, generates })
     }
 
     /// The text, and the byte ranges that generation blocks gave.
@@ -82,14 +90,43 @@ impl Template {
             variables.insert(BEGIN.to_string(), Value::from(markers.begin.to_string()));
             variables.insert(END.to_string(), Value::from(markers.end.to_string()));
         }
-        let template = self.environment.get_template(NAME).map_err(failure)?;
-        let text = template.render(Value::from_pairs(variables)).map_err(failure)?;
+        let mut text = String::new();
+        let mut output = machinery::make_string_output(&mut text);
+        let root = Value::from_pairs(variables);
+        machinery::eval(&self.environment, &self.instructions, root, &BTreeMap::new(), &mut output, AutoEscape::None).map_err(failure)?;
         match markers {
             None => Ok((text, Vec::new())),
             Some(markers) => generation::take_spans(&text, markers)
                 .ok_or_else(|| Failure::input("the text of a {% generation %} block was cut apart by the template around it")),
         }
     }
+}
+
+/// What a template may cost: its fuel, the filters that [`guard`] puts in, and those of minijinja's filters that walk through values
+/// without charging for all of it.
+fn limit(environment: &mut Environment) {
+    environment.set_fuel(Some(limits::FUEL));
+    environment.add_filter(limits::KEEP, limits::keep);
+    environment.add_filter(limits::KEEP_ATTRIBUTE, limits::keep_attribute);
+    environment.add_filter(limits::COST, |state: &State, value: &Value| limits::charge(state, value));
+    environment.add_filter(limits::TOUCH, |_: &Value| limits::check_time());
+    type Walking = fn(&State, Value, Kwargs) -> Result<Value, Error>;
+    let walking: [(&str, Walking); 4] = [("sort", filters::sort), ("unique", filters::unique), ("min", filters::min), ("max", filters::max)];
+    for (name, filter) in walking {
+        environment.add_filter(name, move |state: &State, value: Value, options: Kwargs| {
+            limits::charge(state, &value)?;
+            filter(state, value, options)
+        });
+    }
+    environment.add_filter("sum", |state: &State, values: Value, attribute: Option<&str>, start: Option<Value>, options: Kwargs| {
+        limits::check_summands(state, &values)?;
+        filters::sum(state, values, attribute, start, options)
+    });
+    environment.add_filter("join", |state: &mut State, values: &Value, separator: Option<Value>, attribute: Option<&str>, options: Kwargs| {
+        let separator = separator.as_ref().map(|text| StringInput::new(state, text)).transpose()?;
+        limits::check_joined(separator.as_ref().map_or("", |text| text.as_str()), values)?;
+        filters::join(state, values, separator, attribute, options)
+    });
 }
 
 fn from_json(value: serde_json::Value) -> Value {
@@ -120,6 +157,7 @@ fn method(state: &mut State, value: &Value, method: &str, args: &[Value]) -> Res
             ("strip", []) => return Ok(Value::from(text.trim_matches(python::is_space))),
             ("lstrip", []) => return Ok(Value::from(text.trim_start_matches(python::is_space))),
             ("rstrip", []) => return Ok(Value::from(text.trim_end_matches(python::is_space))),
+            ("strip" | "lstrip" | "rstrip", [chars]) => limits::check_trimmed(chars.as_str())?,
             ("format", _) if wide(text) => return Err(Error::new(ErrorKind::InvalidOperation, "format: refused: a width or precision of more than four digits")),
             ("join", [list]) => limits::check_joined(text, list)?,
             ("title", []) => return Ok(Value::from(python::title(text))),

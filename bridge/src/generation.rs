@@ -1,10 +1,10 @@
-//! Rewriting of templates before they are compiled. `{% set %}` statements pass what they keep through a filter of [`limits`], and
-//! `{% generation %}` blocks, which Transformers adds to Jinja. They become filter blocks, so that whitespace control around the tags
-//! works as for any block; the filter puts markers around what was rendered, and the markers become byte ranges afterwards.
+//! `{% generation %}` blocks, which Transformers adds to Jinja. Before a template is compiled they become filter blocks, so that whitespace
+//! control around the tags works as for any block; the filter puts markers around what was rendered, and the markers become byte ranges
+//! afterwards.
 
 use std::ops::Range;
 
-use crate::limits;
+use crate::{limits, Outcome};
 
 pub const FILTER: &str = "oumi_generation";
 
@@ -43,34 +43,9 @@ pub fn take_spans(text: &str, markers: Markers) -> Option<(String, Vec<Range<usi
     open.is_empty().then_some((clean, spans))
 }
 
-/// `{% set target = value %}` as `{% set target = (value)|filter %}`; None for other forms and for tags that never end.
-fn checked_set(tag: &str) -> Option<String> {
-    let body = tag.strip_suffix("%}")?;
-    let end = body.strip_suffix(['-', '+']).unwrap_or(body).trim_end().len();
-    let bytes = &tag.as_bytes()[..end];
-    let (mut depth, mut quote, mut at) = (0usize, None, 2);
-    while at < end {
-        match (quote, bytes[at]) {
-            (Some(_), b'\\') => at += 1,
-            (Some(q), byte) if q == byte => quote = None,
-            (Some(_), _) => {}
-            (None, byte @ (b'\'' | b'"')) => quote = Some(byte),
-            (None, b'(' | b'[' | b'{') => depth += 1,
-            (None, b')' | b']' | b'}') => depth = depth.checked_sub(1)?,
-            (None, b'=') if depth == 0 => {
-                let (target, value) = (&tag[..at], &tag[at + 1..end]);
-                let filter = if target.contains('.') { limits::KEEP_ATTRIBUTE } else { limits::KEEP };
-                return Some(format!("{target}=({value})|{filter}{}", &tag[end..]));
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
-}
-
-/// Rewrites the generation tags of `source`, on the same lines. Also says whether there were any.
-pub fn rewrite(source: &str) -> (String, bool) {
+/// Rewrites the generation tags of `source`, on the same lines. Also says whether there were any. Tags that are too long to be compiled
+/// are refused.
+pub fn rewrite(source: &str) -> Outcome<(String, bool)> {
     let mut out = String::with_capacity(source.len() + 64);
     let mut rest = source;
     let mut found = false;
@@ -79,16 +54,13 @@ pub fn rewrite(source: &str) -> (String, bool) {
         out.push_str(before);
         let length = tag_length(tag);
         let (tag, after) = tag.split_at(length);
+        limits::check_tag(tag, || 1 + source[..source.len() - rest.len() + at].matches('\n').count())?;
         match block_name(tag) {
             Some((name, range)) if name == "generation" || name == "endgeneration" => {
                 found = true;
                 out.push_str(&tag[..range.start]);
                 out.push_str(&if name == "generation" { format!("filter {FILTER}") } else { "endfilter".to_string() });
                 out.push_str(&tag[range.end..]);
-                rest = after;
-            }
-            Some((name, _)) if name == "set" => {
-                out.push_str(&checked_set(tag).unwrap_or_else(|| tag.to_string()));
                 rest = after;
             }
             Some((name, _)) if name == "raw" => {
@@ -104,7 +76,7 @@ pub fn rewrite(source: &str) -> (String, bool) {
         }
     }
     out.push_str(rest);
-    (out, found)
+    Ok((out, found))
 }
 
 /// Where the next `{{`, `{%` or `{#` is.
@@ -166,23 +138,8 @@ mod tests {
     fn rewrites_tags_outside_of_strings_comments_and_raw_blocks() {
         let source = "{%- generation -%}x{%endgeneration%}{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}";
         let expected = "{%- filter oumi_generation -%}x{%endfilter%}{# {% generation %} #}{{ '{% generation %}' }}{% raw %}{% generation %}{% endraw %}";
-        assert_eq!(rewrite(source), (expected.to_string(), true));
-        assert_eq!(rewrite("{% if generation %}{{ x"), ("{% if generation %}{{ x".to_string(), false));
-    }
-
-    #[test]
-    fn what_is_set_is_checked() {
-        let cases = [
-            ("{%- set x = a == b -%}", "{%- set x =( a == b)|oumi_kept -%}"),
-            ("{% set ns.x = '=%}' ~ {'a': 1} %}", "{% set ns.x =( '=%}' ~ {'a': 1})|oumi_kept_attribute %}"),
-            ("{% set x %}", "{% set x %}"),
-            ("{% set x | f(a='b') %}", "{% set x | f(a='b') %}"),
-            ("{%set a, b=c+%}", "{%set a, b=(c)|oumi_kept+%}"),
-            ("{% set x = 1", "{% set x = 1"),
-        ];
-        for (source, expected) in cases {
-            assert_eq!(rewrite(source).0, expected);
-        }
+        assert_eq!(rewrite(source).ok(), Some((expected.to_string(), true)));
+        assert_eq!(rewrite("{% if generation %}{{ x").ok(), Some(("{% if generation %}{{ x".to_string(), false)));
     }
 
     #[test]

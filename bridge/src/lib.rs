@@ -2,6 +2,7 @@
 
 mod chat;
 mod generation;
+mod guard;
 mod limits;
 mod panics;
 mod python;

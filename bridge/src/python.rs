@@ -26,6 +26,9 @@ pub fn tojson(value: &Value, kwargs: Kwargs) -> Result<Value, Error> {
         Some(pair) => (pair.get_item_by_index(0)?.to_string(), pair.get_item_by_index(1)?.to_string()),
         None => ((if indent.is_some() { "," } else { ", " }).to_string(), ": ".to_string()),
     };
+    if comma.len().max(colon.len()) > limits::MAX_INDENT {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("tojson: refused: expected separators of at most {} bytes", limits::MAX_INDENT)));
+    }
     let ensure_ascii = kwargs.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let sort_keys = kwargs.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     kwargs.assert_all_used()?;
@@ -197,12 +200,14 @@ pub fn is_space(c: char) -> bool {
 }
 
 /// `value | trim`, `value | trim(chars)`.
-pub fn trim(value: &Value, chars: Option<String>) -> String {
+pub fn trim(value: &Value, chars: Option<String>) -> Result<String, Error> {
+    limits::check(value)?;
+    limits::check_trimmed(chars.as_deref())?;
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
-    match chars {
+    Ok(match chars {
         Some(chars) => text.trim_matches(|c| chars.contains(c)).to_string(),
         None => text.trim_matches(is_space).to_string(),
-    }
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,16 @@
 
 namespace oumi {
 
+namespace {
+
+// What the bridge's limits and the recursion limit refuse is in the template, not in the conversation.
+std::string hint_for(std::string_view message, const char* otherwise) {
+  const bool refused = message.find("refused: ") != message.npos || message.find("recursion limit") != message.npos;
+  return refused ? "templates are limited in what they may cost; simplify this one, or take a template from a source that you trust" : otherwise;
+}
+
+}  // namespace
+
 struct ChatTemplate::Impl {
   std::string source;
   Json special_tokens;
@@ -18,7 +28,7 @@ struct ChatTemplate::Impl {
       : source(std::move(source_in)), special_tokens(std::move(special_tokens_in)), origin(std::move(origin_in)) {
     text::BridgeBuffer message;
     const auto status = text::bridge().template_new(text::as_bytes(source), &handle, message.out());
-    text::check_bridge(status, message, origin, "", "correct the template there; Jinja as Transformers renders it is understood");
+    text::check_bridge(status, message, origin, "", hint_for(message.view(), "correct the template there; Jinja as Transformers renders it is understood"));
   }
   ~Impl() {
     if (handle != nullptr) text::bridge().template_free(handle);
@@ -91,7 +101,8 @@ RenderedChat ChatTemplate::render(const Json& messages, const ChatRenderOptions&
   if (status == OUMI_BRIDGE_RAISED) {
     throw UserError(impl_->origin, cat("the template refuses the conversation: ", out.view()), "change the conversation to what the template expects, or choose another template");
   }
-  text::check_bridge(status, out, impl_->origin, "", "the template asks for something that the messages, tools or keyword arguments don't hold, or has a fault");
+  text::check_bridge(status, out, impl_->origin, "",
+                     hint_for(out.view(), "the template asks for something that the messages, tools or keyword arguments don't hold, or has a fault"));
   RenderedChat rendered{.text = out.text(), .generation_spans = {}};
   const std::string_view raw = spans.view();
   for (std::size_t at = 0; at + 2 * sizeof(std::size_t) <= raw.size(); at += 2 * sizeof(std::size_t)) {
