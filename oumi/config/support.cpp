@@ -131,12 +131,6 @@ constexpr Row kRows[] = {
        return c.fsdp.enable_fsdp &&
               (c.fsdp.sharding_strategy == ShardingStrategy::kHybridShard || c.fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2);
      }},
-    {"training.enable_gradient_checkpointing", "with sharded weights", kRefused, "recomputing a layer whose weights are shards is not built yet",
-     [](const Config& c) {
-       const bool zero = c.deepspeed.enable_deepspeed && (c.deepspeed.zero_stage == ZeRORuntimeStage::kZero2 || c.deepspeed.zero_stage == ZeRORuntimeStage::kZero3);
-       const bool fsdp = c.fsdp.enable_fsdp && c.fsdp.sharding_strategy != ShardingStrategy::kNoShard;
-       return c.training.enable_gradient_checkpointing && (fsdp || zero);
-     }},
     {"fsdp.cpu_offload", "true", kRefused, "shards outside of the device's memory are not built yet",
      [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.cpu_offload; }},
     {"fsdp.mixed_precision", "fp16", kRefused, "float16 with loss scaling is not built yet; bf16 is",
@@ -226,9 +220,12 @@ void note_unused_arguments(const Config& config, std::vector<SupportNote>& notes
 }
 
 // What trainer_kwargs asks of TRL's SFTConfig when it asks for nothing: accepted. The keys that say more are not built.
-bool is_usual_sft_setting(const std::string& name, const Json& value) {
+bool is_usual_sft_setting(const Config& config, const std::string& name, const Json& value) {
   if (name == "dataset_num_proc" || name == "dataset_kwargs" || name == "max_length" || name == "max_seq_length") return true;
   if (name == "loss_type") return value == "nll";
+  // Rows of text are made before the trainer sees them, under this name.
+  if (name == "dataset_text_field") return value == "text" || value.is_null();
+  if (name == "packing" && value == true) return config.data.train.pack;
   if (name == "truncation_mode") return value == "keep_start";
   return is_one_of(name, {"packing", "eval_packing", "padding_free", "assistant_only_loss", "activation_offloading"}) && (value == false || value.is_null());
 }
@@ -238,12 +235,12 @@ void note_trainer_kwargs(const Config& config, std::vector<SupportNote>& notes) 
   const FieldList fields = fields_of(&config.training);
   for (const auto& [name, value] : config.training.trainer_kwargs.items()) {
     if (name == "packing_strategy") continue;  // read where data.*.pack is
-    if (is_trl(config, TrainerType::kTrlSft) && is_usual_sft_setting(name, value)) {
+    if (is_trl(config, TrainerType::kTrlSft) && is_usual_sft_setting(config, name, value)) {
       const char* text = name.starts_with("max_") ? "samples are cut to model.model_max_length where they are read" : "is so already";
       notes.push_back({"training.trainer_kwargs." + name, kNative, text});
       continue;
     }
-    std::string text = "this argument of TRL's trainers is not built";
+    std::string text = name == "packing" ? "set data.train.pack instead" : "this argument of TRL's trainers is not built";
     for (const Field& field : fields) {
       if (name == field.name) text = "set training." + name + " instead";
     }

@@ -6,6 +6,7 @@
 
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
+#include "oumi/models/config_overrides.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
 #include "oumi/models/state.h"
@@ -86,13 +87,7 @@ struct BuildRequest {
 LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options) {
   Json& config = request.config;
   const LanguageModelFamily& family = resolve_family(config, request.origin);
-  for (const auto& [name, value] : options.overrides.items()) {
-    if (value.is_null()) {
-      config.erase(name);
-    } else {
-      config[name] = value;
-    }
-  }
+  apply_overrides(config, options.overrides, family.model_type);
   config["model_type"] = family.model_type;
   HfConfig reader(config, request.origin);
   reader.mark_overrides(options.overrides);

@@ -10,6 +10,8 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/distributed/sharding.h"
+#include "oumi/distributed/testing.h"
 #include "oumi/nn/layers.h"
 
 namespace oumi::nn {
@@ -133,6 +135,48 @@ TEST(ActivationCheckpointing, NothingIsRunAgainWithoutGradients) {
   const c10::AutoGradMode no_grad(false);
   net(at::randn({4, 16}));
   EXPECT_EQ(net->blocks[0]->calls, 1);
+}
+
+// Of one rank: the others would share this process's generator. tests/distributed/equality.sh has two.
+std::vector<Tensor> sharded_gradients(const ShardingOptions& options, bool recompute, int& calls) {
+  at::manual_seed(8);
+  Net net;
+  const Tensor x = at::randn({4, 16});
+  std::vector<Tensor> gradients;
+  const auto errors = oumi::testing::run_ranks(1, oumi::testing::kQuick, [&](std::shared_ptr<ProcessGroup> group) {
+    NamedTensors parameters;
+    for (const auto& item : net->named_parameters()) parameters.emplace_back(item.key(), item.value());
+    const auto sharding = shard_model(group, *net, parameters, options);
+    if (recompute) checkpoint_activations(*net, {"Block"});
+    for (int micro_batch = 0; micro_batch < 2; ++micro_batch) {
+      at::manual_seed(11);
+      sharding->backward(net(x), micro_batch == 1);
+    }
+    sharding->clip_gradients(0);
+    for (const ParameterShard& shard : sharding->shards()) gradients.push_back(shard.value.grad().clone());
+    sharding->zero_grad();
+  });
+  EXPECT_THAT(errors, ::testing::ElementsAre(""));
+  calls = net->blocks[0]->calls;
+  return gradients;
+}
+
+TEST(ActivationCheckpointing, LayersWhoseWeightsAreShardsAreRunAgain) {
+  // Units that are the checkpointed layers, units inside of them, and one unit for everything.
+  for (const ShardingOptions& wrap : {ShardingOptions{.wrap_classes = {"Block"}}, ShardingOptions{.min_num_params = 100}, ShardingOptions{}}) {
+    for (const ShardingMode mode : {ShardingMode::kFullShard, ShardingMode::kShardGradOp}) {
+      ShardingOptions options = wrap;
+      options.mode = mode;
+      int calls = 0;
+      const std::vector<Tensor> expected = sharded_gradients(options, false, calls);
+      EXPECT_EQ(calls, 2);
+      const std::vector<Tensor> got = sharded_gradients(options, true, calls);
+      EXPECT_EQ(calls, 4);
+      ASSERT_EQ(expected.size(), 14u);
+      ASSERT_EQ(got.size(), expected.size());
+      for (std::size_t i = 0; i < got.size(); ++i) EXPECT_TRUE(at::equal(got[i], expected[i])) << i;
+    }
+  }
 }
 
 TEST(ActivationCheckpointing, ErrorsNameClasses) {

@@ -72,6 +72,10 @@ same_eval one4 full2_ga2
 # shellcheck disable=SC2046
 launch 2 gradop2 $(fsdp SHARD_GRAD_OP)
 same one2 gradop2
+# shellcheck disable=SC2046
+launch 2 recomputed2 $(fsdp FULL_SHARD) --training.enable_gradient_checkpointing=true \
+  '--training.gradient_checkpointing_kwargs={layer_classes: [Conv2d, Linear]}'
+same one2 recomputed2
 launch 2 zero3 --deepspeed.enable_deepspeed=true --deepspeed.zero_stage=ZERO_3
 same one2 zero3
 

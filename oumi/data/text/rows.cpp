@@ -306,7 +306,8 @@ RowSource row_source(const DatasetRequest& request, const RowSourceOptions& opti
   if (fs::is_directory(path)) return source_of_folder(request, options);
   const auto format = row_format(path, options);
   if (!format) throw UserError(path.string(), "expected a .jsonl, .json, .parquet, .arrow or .csv file, got extension '" + path.extension().string() + "'");
-  return {split_files(request, TabularFormat::kJsonl), *format};
+  // As in Oumi, a file that is named is read, whatever split a recipe asked the Hub's dataset for.
+  return {{path}, *format};
 }
 
 std::unique_ptr<RowReader> open_rows(const RowSource& source) {
