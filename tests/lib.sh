@@ -170,6 +170,35 @@ with open(sys.argv[1], "r+b") as file:
 PY
 }
 
+# good_checkpoints OUTPUT_DIR: the steps of its whole checkpoints, one a line, the lowest first.
+good_checkpoints() {
+  compgen -G "$1/checkpoint-*" >/dev/null || return 0
+  { "$OUMI_CPP" checkpoint verify "$1" --json || true; } | python3 -c '
+import json, sys
+print("\n".join(str(c["step"]) for c in sorted(json.loads(sys.stdin.read())["checkpoints"], key=lambda c: c["step"]) if c["ok"]))'
+}
+
+# none_lost BEFORE AFTER: every one of the steps BEFORE is among AFTER.
+none_lost() {
+  pass
+  [ -z "$(comm -23 <(sort <<<"$1") <(sort <<<"$2"))" ] || fail "good checkpoints before: $(echo $1), after: $(echo $2)"
+}
+
+# faults_full: whether `make test-faults` runs, with all cases and counts; by hand: OUMI_FAULTS=full tests/faults/NAME.sh
+faults_full() { [ "${OUMI_FAULTS:-}" = full ]; }
+
+# random_between SEED LOW HIGH: always the same for a seed.
+random_between() { python3 -c "import random, sys; print(random.Random(sys.argv[1]).uniform(float(sys.argv[2]), float(sys.argv[3])))" "$@"; }
+
+free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+
+# ranks_of LAUNCHER: the process ids of its ranks, in the order of ranks.
+ranks_of() {
+  local pid
+  for pid in $(pgrep -P "$1"); do echo "$(tr '\0' '\n' <"/proc/$pid/environ" | sed -n 's/^RANK=//p') $pid"; done | sort -n | cut -d ' ' -f 2
+}
+rank_of() { ranks_of "$1" | sed -n "$(($2 + 1))p"; }  # LAUNCHER RANK
+
 # metric FILE KEY: that key's values of all lines of a metrics file that have it, one a line.
 metric() {
   python3 - "$@" <<'PY'

@@ -198,12 +198,14 @@ class Attempt {
     for (const RankProcess& rank : ranks_) rank.kill(signal);
   }
 
-  static bool stopped_on_request(const RankProcess& rank) {
-    return rank.signal() == 0 && (rank.exit_code() == 128 + SIGTERM || rank.exit_code() == 128 + SIGINT);
+  // The exit code of a rank that ended because it was asked to, or 0. One that was still starting ends by the signal itself.
+  static int stop_code(const RankProcess& rank) {
+    if (rank.signal() == 0) return rank.exit_code() == 128 + SIGTERM || rank.exit_code() == 128 + SIGINT ? rank.exit_code() : 0;
+    return received_count > 0 && (rank.signal() == SIGTERM || rank.signal() == SIGINT) ? 128 + rank.signal() : 0;
   }
 
   void note_end(const RankProcess& rank) {
-    if (rank.exit_code() == 0 || stopped_on_request(rank)) return;
+    if (rank.exit_code() == 0 || stop_code(rank) != 0) return;
     if (cause_ == nullptr) {
       cause_ = &rank;
       failed_at_ = Clock::now();
@@ -232,7 +234,7 @@ class Attempt {
   Outcome outcome() const {
     if (cause_ != nullptr) return {cause_->exit_code(), cause_};
     for (const RankProcess& rank : ranks_) {
-      if (stopped_on_request(rank)) return {rank.exit_code(), nullptr};
+      if (const int code = stop_code(rank); code != 0) return {code, nullptr};
     }
     return {};
   }

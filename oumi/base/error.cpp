@@ -26,15 +26,42 @@ InternalError::InternalError(std::string message)
 StoppedBySignal::StoppedBySignal(int signal)
     : std::runtime_error(std::string("stopped by signal ") + strsignal(signal)), signal_(signal) {}
 
+bool is_out_of_memory(const std::exception& error) noexcept {
+  if (dynamic_cast<const Error*>(&error) != nullptr) return false;
+  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return true;
+  // oneDNN says no more when it gets no memory for generated code.
+  for (const char* sign : {"can't allocate memory", "could not create a primitive"}) {
+    if (std::strstr(error.what(), sign) != nullptr) return true;
+  }
+  return false;
+}
+
+namespace {
+
+constexpr const char* kMemoryHint = "lower the batch size, or raise the memory limit";
+
+// "an allocation failed", or how much was asked for where the allocator says so.
+std::string memory_message(const std::exception& error) {
+  const std::string what = error.what();
+  const auto begin = what.find("you tried to allocate ");
+  if (begin == std::string::npos) return "out of memory: an allocation failed";
+  return "out of memory: " + what.substr(begin, what.find_first_of(".\n", begin) - begin);
+}
+
+}  // namespace
+
+void rethrow_naming_memory(const std::exception& error, const std::string& component) {
+  if (is_out_of_memory(error)) throw EnvironmentError(component, memory_message(error), kMemoryHint);
+  throw;
+}
+
 std::string describe(const std::exception& error) {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) {
     std::string text = std::string("error: ") + ours->what();
     if (!ours->hint().empty()) text += "\nhint: " + ours->hint();
     return text;
   }
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) {
-    return "error: [memory] out of memory: an allocation failed\nhint: lower the batch size, or raise the memory limit";
-  }
+  if (is_out_of_memory(error)) return "error: [memory] " + memory_message(error) + "\nhint: " + kMemoryHint;
   // Third-party messages can carry a stack trace after the first line; one line is for the user.
   std::string what = error.what();
   return "error: [internal] " + what.substr(0, what.find('\n'));
@@ -43,7 +70,7 @@ std::string describe(const std::exception& error) {
 int exit_code_for(const std::exception& error) noexcept {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) return static_cast<int>(ours->exit_code());
   if (const auto* stopped = dynamic_cast<const StoppedBySignal*>(&error)) return 128 + stopped->signal();
-  if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr) return static_cast<int>(ExitCode::kEnvironment);
+  if (is_out_of_memory(error)) return static_cast<int>(ExitCode::kEnvironment);
   return static_cast<int>(ExitCode::kBug);
 }
 

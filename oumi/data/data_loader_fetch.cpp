@@ -54,6 +54,7 @@ void rethrow_naming(const Dataset& dataset, const std::string& where) {
   } catch (const StoppedBySignal&) {
     throw;
   } catch (const c10::Error& error) {
+    if (is_out_of_memory(error)) rethrow_naming_memory(error, dataset.name());
     throw UserError(dataset.name(), cat(where, ": ", first_line(error.what_without_backtrace())));
   } catch (const std::exception& error) {
     throw UserError(dataset.name(), cat(where, ": ", first_line(error.what())));

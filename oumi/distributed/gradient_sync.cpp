@@ -1,8 +1,10 @@
 #include "oumi/distributed/gradient_sync.h"
 
 #include <algorithm>
+#include <exception>
 #include <type_traits>
 #include <unordered_map>
+#include <utility>
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
@@ -40,6 +42,7 @@ struct GradientSync::State {
   std::shared_ptr<ProcessGroup> group;
   GradientSyncOptions options;
   std::unique_ptr<c10d::Reducer> reducer;
+  bool averages = false;  // the next backward's gradients
 };
 
 GradientSync::GradientSync(std::shared_ptr<ProcessGroup> group, const std::vector<std::pair<std::string, Tensor>>& parameters,
@@ -71,25 +74,36 @@ GradientSync::~GradientSync() = default;
 
 void GradientSync::before_backward(const Tensor& loss) {
   if (!state_->reducer) return;
+  state_->averages = true;
   state_->group->guard("averaging gradients", [&] {
     state_->reducer->prepare_for_backward(state_->options.find_unused_parameters ? std::vector<Tensor>{loss} : std::vector<Tensor>{});
   });
 }
 
 void GradientSync::backward(const Tensor& loss) {
-  try {
-    loss.backward();
-  } catch (const c10::DistError&) {
-    state_->group->guard("averaging gradients", [] { throw; });
-  } catch (const c10::Error& error) {
-    // The Reducer's complaints are about the model; anything else is the backward's own.
-    const std::string text = error.what_without_backtrace();
-    if (text.find("Expected to have finished reduction") == std::string::npos && text.find("ready twice") == std::string::npos) throw;
-    throw UserError("training.ddp_find_unused_parameters", "parameters got no gradient in this step, or got it twice: " + text.substr(0, text.find(". ")),
-                    "set it to true when a forward does not use every parameter, or freeze those that are never used");
-  } catch (const std::runtime_error&) {
-    state_->group->guard("averaging gradients", [] { throw; });  // Gloo's
-  }
+  if (!std::exchange(state_->averages, false)) return loss.backward();
+  // What is no error of the communication passes the guard by.
+  std::exception_ptr own;
+  state_->group->guard("averaging gradients", [&] {
+    try {
+      loss.backward();
+    } catch (const c10::DistError&) {
+      throw;
+    } catch (const std::runtime_error&) {
+      throw;  // Gloo's
+    } catch (const c10::Error& error) {
+      // The Reducer's complaints are about the model; anything else is the backward's own.
+      const std::string text = error.what_without_backtrace();
+      if (text.find("Expected to have finished reduction") != std::string::npos || text.find("ready twice") != std::string::npos) {
+        throw UserError("training.ddp_find_unused_parameters", "parameters got no gradient in this step, or got it twice: " + text.substr(0, text.find(". ")),
+                        "set it to true when a forward does not use every parameter, or freeze those that are never used");
+      }
+      own = std::current_exception();
+    } catch (...) {
+      own = std::current_exception();
+    }
+  });
+  if (own) std::rethrow_exception(own);
 }
 
 void broadcast_from_main(ProcessGroup& group, const std::vector<Tensor>& tensors, const char* what) {

@@ -1,6 +1,7 @@
 #include "oumi/distributed/peer_watch.h"
 
 #include <chrono>
+#include <cstdlib>
 #include <exception>
 #include <vector>
 
@@ -11,20 +12,35 @@ namespace {
 
 constexpr auto kBeat = std::chrono::seconds(1);
 constexpr auto kPatience = std::chrono::milliseconds(2500);
+constexpr std::size_t kRecentCalls = 6;
 
 std::string key_of(std::int64_t rank) { return cat("alive/", rank); }
 
-std::string read(c10d::Store& store, std::int64_t rank) {
-  const std::string key = key_of(rank);
-  if (!store.check({key})) return "";
-  const std::vector<std::uint8_t> bytes = store.get(key);
-  return {bytes.begin(), bytes.end()};
-}
+// A beat, as text: COUNT, GROUP, CALL, OPERATION, STEP, parted by tabs.
+struct Beat {
+  std::string text;  // empty: none yet
+  CollectiveCall at;
+  std::string operation, step = "0";
 
-// A beat is "COUNT where it is".
-std::string place(const std::string& beat) {
-  const auto space = beat.find(' ');
-  return space == std::string::npos ? "never" : beat.substr(space + 1);
+  std::string place() const {
+    if (text.empty()) return "never";
+    return (operation.empty() ? "computing" : cat("in ", operation)) + " after step " + step;
+  }
+};
+
+Beat read(c10d::Store& store, std::int64_t rank) {
+  const std::string key = key_of(rank);
+  Beat beat;
+  if (!store.check({key})) return beat;
+  const std::vector<std::uint8_t> bytes = store.get(key);
+  beat.text.assign(bytes.begin(), bytes.end());
+  const std::vector<std::string> parts = split(beat.text, '\t');
+  if (parts.size() != 5) return beat;
+  beat.at.group = parts[1];
+  beat.at.call = std::atoll(parts[2].c_str());
+  beat.operation = parts[3];
+  beat.step = parts[4];
+  return beat;
 }
 
 }  // namespace
@@ -41,10 +57,26 @@ PeerWatch::~PeerWatch() {
   thread_.join();
 }
 
+void PeerWatch::enter(CollectiveCall call) {
+  const std::lock_guard lock(place_mutex_);
+  place_ = std::move(call);
+  // Waiting for a collective is a call of its own, of the same name.
+  if (recent_.empty() || std::string(recent_.back().operation) != place_.operation) recent_.push_back(place_);
+  if (recent_.size() > kRecentCalls) recent_.pop_front();
+}
+
+void PeerWatch::leave() {
+  const std::lock_guard lock(place_mutex_);
+  place_.operation = "";
+}
+
 void PeerWatch::beat() {
   for (std::int64_t count = 1;; ++count) {
-    const char* operation = operation_;
-    const std::string text = *operation == 0 ? cat(count, " computing after step ", step_) : cat(count, " in ", operation, " after step ", step_);
+    std::string text;
+    {
+      const std::lock_guard lock(place_mutex_);
+      text = cat(count, "\t", place_.group, "\t", place_.call, "\t", place_.operation, "\t", step_);
+    }
     try {
       store_->set(key_of(rank_), std::vector<std::uint8_t>(text.begin(), text.end()));
     } catch (const std::exception&) {
@@ -55,24 +87,47 @@ void PeerWatch::beat() {
   }
 }
 
+std::string PeerWatch::recent_calls() {
+  const std::lock_guard lock(place_mutex_);
+  std::vector<std::string> calls;
+  for (const CollectiveCall& call : recent_) calls.push_back(call.operation);
+  return join(calls, ", ");
+}
+
 std::string PeerWatch::describe() {
-  std::vector<std::string> before(static_cast<std::size_t>(world_size_)), silent, others;
+  CollectiveCall own;
+  {
+    const std::lock_guard lock(place_mutex_);
+    own = place_;
+  }
+  std::vector<Beat> before(static_cast<std::size_t>(world_size_));
+  std::vector<std::string> silent, others, out_of_step;
   try {
     for (std::int64_t rank = 0; rank < world_size_; ++rank) before[static_cast<std::size_t>(rank)] = read(*store_, rank);
     std::this_thread::sleep_for(kPatience);
     for (std::int64_t rank = 0; rank < world_size_; ++rank) {
       if (rank == rank_) continue;
-      const std::string now = read(*store_, rank);
-      if (now == before[static_cast<std::size_t>(rank)]) {
-        silent.push_back(cat("rank ", rank, " (last seen ", place(now), ")"));
-      } else {
-        others.push_back(cat("rank ", rank, " is ", place(now)));
+      const Beat& then = before[static_cast<std::size_t>(rank)];
+      const Beat now = read(*store_, rank);
+      if (now.text == then.text) {
+        silent.push_back(cat("rank ", rank, " (last seen ", now.place(), ")"));
+        continue;
+      }
+      others.push_back(cat("rank ", rank, " is ", now.place()));
+      // One that stays in another call than this rank's did not come to the same one.
+      const bool stays = !now.operation.empty() && now.operation == then.operation && now.at.call == then.at.call;
+      if (stays && now.at.group == own.group && (now.at.call != own.call || now.operation != own.operation)) {
+        out_of_step.push_back(cat("rank ", rank, " in ", now.operation, " (call ", now.at.call, ") after step ", now.step));
       }
     }
   } catch (const std::exception&) {
     return "no sign of life from rank 0, which keeps the ranks' meeting point";
   }
   if (!silent.empty()) return "no sign of life from " + join(silent, ", ");
+  if (!out_of_step.empty()) {
+    return cat("ranks that are out of step: this one in ", own.operation, " (call ", own.call, "), ", join(out_of_step, ", "),
+               "; the last calls of this rank: ", recent_calls());
+  }
   return join(others, ", ");
 }
 

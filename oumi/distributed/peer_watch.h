@@ -1,10 +1,12 @@
-// Signs of life: every rank writes a beat into the store each second, from a thread of its own; a rank that is stopped, dead
-// or cut off stops writing. Asked only after a collective has failed, to say who is missing.
+// Signs of life: every rank writes a beat into the store each second, from a thread of its own, that says where it is; a rank
+// that is stopped, dead or cut off stops writing. Read only after a collective has failed, to say who is missing, or which
+// ranks make different calls.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -13,6 +15,15 @@
 
 namespace oumi {
 
+// One collective: the `call`-th of the group that is named so.
+struct CollectiveCall {
+  std::string group;
+  std::int64_t call = 0;
+  const char* operation = "";
+
+  bool operator==(const CollectiveCall& other) const { return group == other.group && call == other.call && std::string(operation) == other.operation; }
+};
+
 class PeerWatch {
  public:
   PeerWatch(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t world_size);
@@ -20,21 +31,25 @@ class PeerWatch {
   PeerWatch(const PeerWatch&) = delete;
   PeerWatch& operator=(const PeerWatch&) = delete;
 
-  void enter(const char* operation) noexcept { operation_ = operation; }
-  void leave() noexcept { operation_ = ""; }
+  void enter(CollectiveCall call);
+  void leave();
   void set_step(std::int64_t step) noexcept { step_ = step; }
   std::int64_t step() const noexcept { return step_; }
 
-  // "no sign of life from rank 2 (last seen in the gradients after step 17)", or what the others are doing. Takes 2.5 s.
+  // "no sign of life from rank 2 (last seen in the gradients after step 17)"; that ranks are out of step, with the last calls of this
+  // one; or what the others are doing. Takes 2.5 s.
   std::string describe();
 
  private:
   void beat();
+  std::string recent_calls();
 
   c10::intrusive_ptr<c10d::Store> store_;
   const std::int64_t rank_, world_size_;
-  std::atomic<const char*> operation_{""};
   std::atomic<std::int64_t> step_{0};
+  std::mutex place_mutex_;
+  CollectiveCall place_;              // an empty operation: computing
+  std::deque<CollectiveCall> recent_;  // the last one is the newest
   std::mutex mutex_;
   std::condition_variable wake_;
   bool stop_ = false;

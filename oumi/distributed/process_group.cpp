@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <future>
@@ -98,6 +99,10 @@ struct ProcessGroup::State {
   std::shared_ptr<PeerWatch> watch;
   ProcessGroupOptions options;
   std::int64_t world_rank = 0;  // for messages
+  std::string name = "all ranks";
+  std::int64_t calls = 0;
+  int depth = 0;                              // of guards within each other
+  std::shared_ptr<std::atomic<double>> spent;  // in collectives: one for a group and its subgroups
 
   // Of layout's ranks, which meet under `prefix`.
   void connect_backends(const std::string& prefix);
@@ -133,6 +138,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::subgroup(const std::vector<std::int6
   state.watch = state_->watch;
   state.options = state_->options;
   state.world_rank = state_->world_rank;
+  state.name = name;
+  state.spent = state_->spent;
   state.connect_backends("group/" + name);
   return result;
 }
@@ -155,6 +162,7 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
   state.layout = layout;
   state.options = options;
   state.world_rank = layout.rank;
+  state.spent = std::make_shared<std::atomic<double>>(0);
   if (layout.world_size == 1) return group;
   const std::string me = cat("rank ", layout.rank), address = cat(layout.master_addr, ":", layout.master_port);
   const auto size = static_cast<int>(layout.world_size), rank = static_cast<int>(layout.rank);
@@ -228,7 +236,13 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
     work();
     return;
   }
-  state_->watch->enter(what);
+  const auto began = std::chrono::steady_clock::now();
+  struct Depth {
+    int& depth;
+    ~Depth() { --depth; }
+  } inside{state_->depth};
+  const bool outermost = ++state_->depth == 1;
+  if (outermost) state_->watch->enter({state_->name, ++state_->calls, what});
   try {
     work();
   } catch (const Error&) {
@@ -238,8 +252,12 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
   } catch (const std::exception& error) {
     fail(what, error);
   }
+  if (!outermost) return;
   state_->watch->leave();
+  *state_->spent = *state_->spent + std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
 }
+
+double ProcessGroup::seconds_in_collectives() const noexcept { return state_->spent ? state_->spent->load() : 0; }
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
   if (!state_->group) return;

@@ -2,7 +2,7 @@
 // over a TCP store at rank 0.
 //
 // Every collective is called by all ranks in the same order. One that fails or exceeds the timeout throws EnvironmentError
-// naming this rank, the operation, the last completed step, and the ranks that give no sign of life.
+// naming this rank, the operation, the last completed step, and the ranks that give no sign of life or are in another call.
 #pragma once
 
 #include <chrono>
@@ -87,6 +87,9 @@ class ProcessGroup {
 
   // Runs `work`, which communicates through c10d itself, with this class's errors and what_ in them.
   void guard(const char* what, const std::function<void()>& work);
+
+  // Seconds that this rank has spent in collectives of this group and of its subgroups, waiting for others included.
+  double seconds_in_collectives() const noexcept;
 
   c10d::ProcessGroup* c10d() const noexcept;  // nullptr for one process
 

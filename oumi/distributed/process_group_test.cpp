@@ -77,6 +77,27 @@ TEST(ProcessGroup, NamesTheRankThatDoesNotAnswer) {
                                             "computing after step "));
 }
 
+TEST(ProcessGroup, NamesRanksThatMakeOtherCalls) {
+  ProcessGroupOptions options = kQuick;
+  options.timeout = std::chrono::seconds(1);
+  const auto errors = run_ranks(3, options, [](std::shared_ptr<ProcessGroup> group) {
+    group->barrier("the start");
+    group->set_completed_step(7);
+    if (group->rank() == 2) {  // leaves a call out and waits in the next one
+      group->guard("the gradients", [] { std::this_thread::sleep_for(std::chrono::seconds(7)); });
+    } else {
+      group->barrier("something in between");
+      group->barrier("the loss");
+    }
+  });
+  for (int rank : {0, 1}) {
+    const std::string& error = errors[static_cast<std::size_t>(rank)];
+    EXPECT_THAT(error, ::testing::HasSubstr("something in between failed after step 7: expected all 3 ranks, got ranks that are out of step: this one in "
+                                            "something in between (call 2), rank 2 in the gradients (call 2) after step 7; the last calls of this rank: the "
+                                            "start, something in between"));
+  }
+}
+
 TEST(ProcessGroup, NamesTheRankThatNeverJoins) {
   ProcessGroupOptions options = kQuick;
   options.join_timeout = std::chrono::seconds(1);

@@ -21,6 +21,7 @@
 #include "oumi/optim/torch_state.h"
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/metrics_file.h"
+#include "oumi/trainer/replica_check.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/sharded_state.h"
 #include "oumi/trainer/tensor_parallel_optimizer.h"
@@ -75,6 +76,8 @@ void Trainer::save_checkpoint(Run& run) {
     if (!callback->name().empty()) state_.stateful_callbacks[callback->name()] = callback->state_dict();
   }
   run.events->flush();
+  // Of weights that are whole on every rank one copy is saved: the others have to be equal.
+  if (!run.sharding || !args_.sharding.shards_weights()) require_equal_replicas(*mesh_.data, unique_named_parameters(*model_), state_.global_step);
   try {
     std::optional<CheckpointWriter> writer;  // on rank 0
     group_->on_main([&] { writer.emplace(args_.output_dir, state_.global_step); }, "starting a checkpoint");
@@ -93,9 +96,9 @@ void Trainer::save_checkpoint(Run& run) {
           "writing a checkpoint");
     }
     group_->on_main([&] { writer->commit(); }, "committing a checkpoint");
-  } catch (...) {
+  } catch (const std::exception& error) {
     state_.best_model_checkpoint = best_before;
-    throw;
+    rethrow_naming_memory(error, final_path.string());
   }
   run.saved_step = state_.global_step;
   log_to_file(LogLevel::kInfo, "saved " + final_path.string());

@@ -3,6 +3,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/optim/optimizer.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "oumi/base/strings.h"
@@ -52,6 +53,7 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
 
   const bool keep_buffers = args_.gradient_accumulation_steps > 1 && !model_->buffers().empty();
   while (!control_.should_training_stop && !control_.should_epoch_stop) {
+    if (run.straggler) run.straggler->begin_update();
     mark_boundary(run);
     if (keep_buffers) {
       for (const Tensor& buffer : model_->buffers()) run.boundary.buffers.push_back(buffer.clone());
@@ -66,6 +68,9 @@ void Trainer::run_epoch(Run& run, std::int64_t epoch) {
     if (micro_batches.empty()) break;
 
     update(run, micro_batches);
+    if (run.straggler) {
+      if (const auto message = run.straggler->end_update()) log_warning(*message);
+    }
     run.boundary.batches += static_cast<std::int64_t>(micro_batches.size());
     state_.epoch =
         static_cast<double>(epoch) + static_cast<double>(run.boundary.batches) / static_cast<double>(run.batches_in_epoch);
@@ -108,6 +113,8 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
       if (error.component() == "labels") throw;  // names its one sample
       throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")",
                       error.hint());
+    } catch (const std::exception& error) {
+      rethrow_naming_memory(error, "the forward pass");
     }
     if (i + 1 < count) notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_substep_end(context); });
     const std::int64_t tokens = count_tokens(batch);
@@ -115,6 +122,7 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
     samples_in_update += batch.batch_size();
     tokens_in_update += tokens;
   }
+  const double own_loss = loss;
   if (mesh_.data->world_size() > 1) {
     // Of all copies of the model, so that every one logs, counts and judges the same.
     std::vector<double> totals{loss, static_cast<double>(samples_in_update), static_cast<double>(tokens_in_update),
@@ -132,9 +140,9 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
   run.grad_norm = clip_gradients(run);
   run.learning_rate = run.scheduler->last_lr().front();
   const bool finite = std::isfinite(loss) && std::isfinite(run.grad_norm);
-  if (!finite) handle_non_finite(run, micro_batches, loss, run.grad_norm);
+  if (!finite) handle_non_finite(run, micro_batches, {.loss = loss, .own_loss = own_loss, .grad_norm = run.grad_norm});
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_pre_optimizer_step(context); });
-  if (finite) run.optimizer->step();
+  if (finite) optimizer_step(run);
   if (finite && run.sharding) run.sharding->after_step();
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_optimizer_step(context); });
   run.loss = loss;
@@ -164,9 +172,31 @@ std::optional<double> Trainer::items_in_update(const std::vector<Batch>& micro_b
   return std::max(total[0], 1.0) / static_cast<double>(mesh_.data->world_size());
 }
 
-void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm) {
-  const std::string what = cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", loss,
-                               ", grad_norm ", grad_norm, ", in the batch of samples ", list_samples(micro_batches));
+void Trainer::optimizer_step(Run& run) {
+  try {
+    run.optimizer->step();
+  } catch (const std::exception& error) {
+    rethrow_naming_memory(error, "training.optimizer");
+  }
+}
+
+// The samples of this update; of several ranks those whose own loss is not finite, and all ranks' where each one's is.
+std::string Trainer::samples_to_blame(const std::vector<Batch>& micro_batches, double own_loss) {
+  const bool here = !std::isfinite(own_loss);
+  const std::string own = list_samples(micro_batches);
+  if (mesh_.data->world_size() == 1) return own;
+  const std::vector<std::string> all = mesh_.data->gather_text(cat(here ? "!" : " ", own), "the samples of an update that is not finite");
+  const bool known = std::any_of(all.begin(), all.end(), [](const std::string& text) { return text.front() == '!'; });
+  std::vector<std::string> parts;
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (!known || all[rank].front() == '!') parts.push_back(cat(all[rank].substr(1), mesh_.tensor->world_size() > 1 ? " of copy " : " of rank ", rank));
+  }
+  return join(parts, "; ");
+}
+
+void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, const UpdateNumbers& numbers) {
+  const std::string what = cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", numbers.loss, ", grad_norm ",
+                               numbers.grad_norm, ", in the batch of samples ", samples_to_blame(micro_batches, numbers.own_loss));
   if (args_.nan_policy == NanPolicy::kSkip) {
     log_warning(what + "; the update is left out (training.nan_policy: SKIP)");
     return;

@@ -73,16 +73,18 @@ Tensor Trainer::training_step(Model& model, const Batch& batch, std::int64_t mic
 }
 
 void Trainer::backward(const Tensor& loss) {
-  if (run_ && run_->sharding) {
-    run_->sharding->backward(loss, run_->last_micro_batch);
-    return;
+  try {
+    if (run_ && run_->sharding) {
+      run_->sharding->backward(loss, run_->last_micro_batch);
+    } else if (run_ && run_->gradient_sync) {
+      if (run_->last_micro_batch) run_->gradient_sync->before_backward(loss);
+      run_->gradient_sync->backward(loss);
+    } else {
+      loss.backward();
+    }
+  } catch (const std::exception& error) {
+    rethrow_naming_memory(error, "the backward pass");
   }
-  if (!run_ || !run_->gradient_sync) {
-    loss.backward();
-    return;
-  }
-  if (run_->last_micro_batch) run_->gradient_sync->before_backward(loss);
-  run_->gradient_sync->backward(loss);
 }
 
 }  // namespace oumi

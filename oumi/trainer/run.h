@@ -13,6 +13,7 @@
 #include "oumi/distributed/gradient_sync.h"
 #include "oumi/distributed/process_group.h"
 #include "oumi/distributed/sharding.h"
+#include "oumi/distributed/straggler.h"
 #include "oumi/optim/ema.h"
 #include "oumi/optim/lr_schedule.h"
 #include "oumi/optim/parameter_groups.h"
@@ -45,6 +46,7 @@ struct Trainer::Run {
   std::unique_ptr<ExponentialMovingAverage> ema;
   std::unique_ptr<GradientSync> gradient_sync;  // with several ranks: this one,
   std::unique_ptr<Sharding> sharding;           // or this one
+  std::unique_ptr<StragglerWatch> straggler;    // with several ranks
   bool last_micro_batch = true;                 // of the update: gradients are averaged after it
   std::vector<std::string> parameter_names;  // in the optimizer's order
   std::vector<Tensor> parameters;            // those that are trained, for clipping

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 
@@ -51,8 +52,11 @@ std::shared_ptr<ProcessGroup> connect_ranks(const TrainingArguments& args) {
   if (auto group = shared.lock()) return group;
   RankLayout layout = read_rank_layout();
   layout.attempt += cat(".", meetings++);
-  const auto group =
-      ProcessGroup::connect(layout, {.timeout = std::chrono::seconds(args.ddp_timeout), .use_nccl = at::hasCUDA() && !args.use_cpu});
+  ProcessGroupOptions options{.timeout = std::chrono::seconds(args.ddp_timeout), .use_nccl = at::hasCUDA() && !args.use_cpu};
+  if (const char* seconds = std::getenv("OUMI_JOIN_TIMEOUT"); seconds != nullptr && std::atoll(seconds) > 0) {
+    options.join_timeout = std::chrono::seconds(std::atoll(seconds));
+  }
+  const auto group = ProcessGroup::connect(layout, options);
   shared = group;
   return group;
 }
@@ -279,9 +283,22 @@ fs::path Trainer::find_checkpoint() {
   return group_->broadcast_text(found, "looking for a checkpoint");
 }
 
+namespace {
+
+// What decides which collectives a rank makes, and when: where it differs, ranks wait for each other in vain.
+std::string describe_plan(const TrainingArguments& args, const StepPlan& plan) {
+  return cat(kVersion, "\nsteps ", plan.max_steps, "\nsharding ", static_cast<int>(args.sharding.mode), "\ngradient_accumulation_steps ", args.gradient_accumulation_steps,
+             "\nseed ", args.seed, "\ndata_seed ", args.data_seed.value_or(args.seed), "\nlogging_steps ", plan.logging_steps, "\neval_strategy ", args.eval_strategy,
+             "\neval_steps ", plan.eval_steps, "\nsave_strategy ", args.save_strategy, "\nsave_steps ", plan.save_steps, "\noptimizer ", args.optim,
+             "\nmax_grad_norm ", args.max_grad_norm, "\nnan_policy ", static_cast<int>(args.nan_policy), "\n");
+}
+
+}  // namespace
+
 // Makes the ranks one run: the same weights to start from, and gradients averaged from here on.
 void Trainer::set_up_ranks(Run& run) {
-  require_same_on_all_ranks(*group_, cat(kVersion, "\nsteps ", plan_.max_steps, "\nsharding ", static_cast<int>(args_.sharding.mode)), "the run's plan");
+  run.straggler = std::make_unique<StragglerWatch>(group_);
+  require_same_on_all_ranks(*group_, describe_plan(args_, plan_), "the run's plan");
   check_tensor_parallel();
   std::vector<Tensor> tensors = model_->parameters();
   for (const Tensor& buffer : model_->buffers()) tensors.push_back(buffer);

@@ -170,7 +170,13 @@ class Trainer {
   double clip_gradients(Run& run);
   void save_checkpoint(Run& run);
   void stop_if_asked(Run& run);
-  void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, double loss, double grad_norm);
+  struct UpdateNumbers {
+    double loss = 0, own_loss = 0;  // of all ranks, of this one
+    double grad_norm = 0;
+  };
+  void handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, const UpdateNumbers& numbers);
+  std::string samples_to_blame(const std::vector<Batch>& micro_batches, double own_loss);
+  void optimizer_step(Run& run);
   void finish(Run& run, TrainOutput& output);
   void write_histograms(Run& run);
   void write_report_data();

@@ -114,7 +114,6 @@ by_hand() {
   expect_equal "$codes" 0 "$name exit code"
   expect_same plain/model.safetensors "$name/model.safetensors"
 }
-free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
 CASE="the variables of other starters"
 port=$(free_port)

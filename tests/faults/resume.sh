@@ -80,10 +80,14 @@ resume_everywhere() {
   done
 }
 
+# From every step of two epochs in the full run.
+if faults_full; then resume_everywhere every_step images.yaml 50 "$(seq -s ' ' 1 50)" training.max_steps=50; fi
 # 25 batches an epoch, the last one full; 20 steps stay within the first.
 resume_everywhere plain images.yaml 20 "1 13 20"
 # Three micro-batches an update, 9 updates an epoch of which the last has one: 9 is an epoch's end, 11 lies inside the second.
-resume_everywhere accumulated images.yaml 20 "8 9 11" training.gradient_accumulation_steps=3
+accumulated="8 9 11"
+if faults_full; then accumulated=$(seq -s ' ' 1 20); fi
+resume_everywhere accumulated images.yaml 20 "$accumulated" training.gradient_accumulation_steps=3
 # Threads that load ahead; a short last batch (100 = 14 * 7 + 2), 15 batches an epoch; averaged weights.
 resume_everywhere workers images.yaml 24 "14 15 18" training.dataloader_num_workers=2 training.per_device_train_batch_size=7 \
   training.max_steps=24 training.ema_decay=0.9

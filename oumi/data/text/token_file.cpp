@@ -31,7 +31,10 @@ std::shared_ptr<arrow::Schema> schema() {
 }
 
 void check_written(const arrow::Status& status, const fs::path& path) {
-  if (!status.ok()) throw EnvironmentError(path.string(), "cannot be written: " + status.message(), "free some space, or set OUMI_CACHE to another folder");
+  if (status.ok()) return;
+  // The detail has the system's reason ("No space left on device").
+  const std::string reason = status.detail() ? status.message() + " " + status.detail()->ToString() : status.message();
+  throw EnvironmentError(path.string(), "cannot be written: " + reason, "free some space, or set OUMI_CACHE to another folder");
 }
 
 // One record batch, by its raw arrays.

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# One bit or one byte less in any file of the newest checkpoint: it is detected, the file is named with both hashes or sizes, the
+# checkpoint before it is used, and the run ends with the weights of an undisturbed one. One process, and shards of two ranks.
+source "$(dirname "$0")/../lib.sh"
+
+small_fashion data 64 32
+{
+  simple_model_config
+  cat <<'YAML'
+training:
+  output_dir: whole
+  max_steps: 4
+  per_device_train_batch_size: 4
+  learning_rate: 1.0e-3
+  logging_steps: 1
+  save_steps: 2
+  ema_decay: 0.9
+  enable_tensorboard: false
+YAML
+} >run.yaml
+
+# damage_each WHOLE COMMAND...: damages each file of WHOLE/checkpoint-4 in turn and resumes in a copy with COMMAND.
+damage_each() {
+  local whole=$1 file number=0 kind
+  shift
+  for file in $(cd "$whole/checkpoint-4" && find . -type f | sed 's|^\./||' | sort); do
+    for kind in flip cut; do
+      number=$((number + 1))
+      # Half of the cases in the quick run; each file has its turn, and both kinds do.
+      if ! faults_full && [ $((number / 2 % 2)) -eq $((number % 2)) ]; then continue; fi
+      CASE="$whole, $kind in $file"
+      rm -rf damaged
+      mkdir damaged
+      cp -r "$whole/checkpoint-2" "$whole/checkpoint-4" damaged/
+      if [ $kind = flip ]; then
+        flip_bit "damaged/checkpoint-4/$file" "$(random_between "$CASE" 0 "$(($(stat -c %s "$whole/checkpoint-4/$file") - 1))" | cut -d . -f 1)"
+      else
+        truncate -s -1 "damaged/checkpoint-4/$file"
+      fi
+      expect_exit 0 "$@" --training.output_dir damaged --training.try_resume_from_last_checkpoint true
+      pass; grep 'skipping damaged/checkpoint-4: ' .stderr | grep -qF "$file" || fail "$file is not named"
+      if [ $kind = flip ] && [ "$file" != manifest.json ]; then
+        pass; grep 'skipping damaged/checkpoint-4: ' .stderr | grep -Eq 'expected xxh3_128 [0-9a-f]{32}, got [0-9a-f]{32}' || fail "the hashes are not given"
+      fi
+      expect_stderr "resuming from damaged/checkpoint-2 at step 2"
+      expect_same "$whole/model.safetensors" damaged/model.safetensors
+      # The damaged one is replaced by a whole one of the same step.
+      [ "$(good_checkpoints damaged | tail -n 1)" = 4 ] || fail "checkpoint-4 was not written again"
+    done
+  done
+  pass; [ "$number" -ge 16 ] || fail "only $number cases"
+}
+
+expect_exit 0 "$OUMI_CPP" train -c run.yaml
+damage_each whole "$OUMI_CPP" train -c run.yaml
+
+if faults_full; then
+  sharded=(--fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=SIZE_BASED_WRAP --fsdp.min_num_params=500 --fsdp.state_dict_type=SHARDED_STATE_DICT)
+  sed -i '/ema_decay/d' run.yaml
+  expect_exit 0 "$OUMI_CPP" launch --nproc-per-node 2 train -c run.yaml --training.output_dir shards "${sharded[@]}"
+  damage_each shards "$OUMI_CPP" launch --nproc-per-node 2 train -c run.yaml "${sharded[@]}"
+fi
+
+CASE="every checkpoint is damaged"
+for step in 2 4; do truncate -s -1 "whole/checkpoint-$step/model.safetensors"; done
+rm -rf damaged && mkdir damaged && cp -r whole/checkpoint-* damaged/
+expect_exit 0 "$OUMI_CPP" train -c run.yaml --training.output_dir damaged --training.try_resume_from_last_checkpoint true
+expect_stderr "starting from the beginning"
+expect_file damaged/model.safetensors
+
+report_and_exit

@@ -1,0 +1,103 @@
+#!/usr/bin/env bash
+# SIGTERM whenever it comes: while starting, in evaluation, in a save, twice, to one rank of several. The exit code is 143, what is on
+# the disk is whole, and the run, taken up again, ends with the weights of an undisturbed one.
+source "$(dirname "$0")/../lib.sh"
+
+seed=${OUMI_KILL_SEED:-1}
+small_fashion data 100 400
+{
+  simple_model_config
+  cat <<'YAML'
+training:
+  output_dir: out
+  max_steps: 40
+  per_device_train_batch_size: 4
+  learning_rate: 1.0e-3
+  logging_steps: 1
+  save_strategy: "no"
+  enable_tensorboard: false
+YAML
+} >run.yaml
+
+# terminate NAME REFERENCE TIMES DELAY_FROM DELAY_TO SIGNALS OVERRIDES...: TIMES runs, each stopped after a random delay by SIGNALS
+# signals 20 ms apart.
+terminate() {
+  local name=$1 reference=$2 times=$3 from=$4 to=$5 signals=$6 attempt pid i stopped=0 newest
+  shift 6
+  for ((attempt = 1; attempt <= times; ++attempt)); do
+    CASE="$name, $attempt"
+    rm -rf stopped
+    "$OUMI_CPP" train -c run.yaml training.output_dir=stopped "$@" >.stdout 2>.stderr &
+    pid=$!
+    LAST_COMMAND="SIGTERM to: train $*"
+    sleep "$(random_between "$seed $CASE" "$from" "$to")"
+    for ((i = 0; i < signals; ++i)); do
+      kill -TERM "$pid" 2>/dev/null || true
+      sleep 0.02
+    done
+    CODE=0
+    wait "$pid" || CODE=$?
+    pass; case $CODE in 0 | 143) ;; *) fail "expected exit code 143, got $CODE" ;; esac
+    pass; ! grep -q '^error:' .stderr || fail "a stop on request is no error"
+    [ ! -d stopped ] || expect_no_leftovers stopped
+    [ "$CODE" -ne 0 ] || continue
+    stopped=$((stopped + 1))
+    # Before the run had its folder there is nothing to save; after that there is a checkpoint.
+    if [ -s stopped/metrics_rank0000.jsonl ]; then
+      newest=$(good_checkpoints stopped | tail -n 1)
+      pass; [ -n "$newest" ] || fail "no whole checkpoint"
+      expect_equal "$(ls -d stopped/checkpoint-* | wc -l)" "$(good_checkpoints stopped | wc -l)" "whole checkpoints"
+    fi
+    expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=stopped training.try_resume_from_last_checkpoint=true "$@"
+    expect_same "$reference/model.safetensors" stopped/model.safetensors
+  done
+  CASE=$name
+  pass; [ "$stopped" -gt 0 ] || fail "no signal hit a running process"
+}
+few() { if faults_full; then echo "$2"; else echo "$1"; fi; }
+
+CASE="undisturbed"
+expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=plain
+terminate "while starting" plain "$(few 3 20)" 0.02 0.6 1
+# Nearly all of the time is evaluation: 400 batches after each update.
+evaluating=(training.eval_strategy=steps training.eval_steps=1 training.per_device_eval_batch_size=1 training.max_steps=40)
+terminate "in evaluation" plain "$(few 2 10)" 0.6 1.4 1 "${evaluating[@]}"
+saving=(training.save_strategy=steps training.save_steps=1)
+terminate "in saving" plain "$(few 2 20)" 0.5 0.9 1 "${saving[@]}"
+terminate "twice" plain "$(few 1 5)" 0.5 0.8 2 "${saving[@]}"
+
+CASE="one rank of four"
+launch() { "$OUMI_CPP" launch --nproc-per-node 4 train -c run.yaml --training.output_dir "$@"; }
+expect_exit 0 launch ranks --training.max_steps 200
+for ((attempt = 1; attempt <= $(few 1 5); ++attempt)); do
+  rm -rf agreed
+  # exec: the job is the launcher itself.
+  (exec "$OUMI_CPP" launch --nproc-per-node 4 train -c run.yaml --training.output_dir agreed --training.max_steps 200) >.stdout 2>.stderr &
+  launcher=$!
+  wait_until grep -q '"step": 5,' agreed/metrics_rank0000.jsonl
+  kill -TERM "$(rank_of $launcher $((attempt % 4)))"
+  CODE=0
+  wait $launcher || CODE=$?
+  expect_equal "$CODE" 143 "exit code"
+  expect_equal "$(ls -d agreed/checkpoint-* | wc -l)" 1 "checkpoints"
+  step=$(good_checkpoints agreed)
+  pass; [ -n "$step" ] || fail "no whole checkpoint"
+  for rank in 0 1 2 3; do
+    pass; grep -q "saved agreed/checkpoint-$step" "agreed/logs/rank_000$rank.log" || fail "rank $rank did not save step $step"
+  done
+  expect_file "agreed/checkpoint-$step/rng_state_3.safetensors"
+  expect_exit 0 launch agreed --training.max_steps 200 --training.try_resume_from_last_checkpoint true
+  expect_same ranks/model.safetensors agreed/model.safetensors
+done
+
+CASE="launch, while starting"
+"$OUMI_CPP" launch --nproc-per-node 2 train -c run.yaml --training.output_dir early >.stdout 2>.stderr &
+launcher=$!
+sleep 0.1
+kill -TERM $launcher
+CODE=0
+wait $launcher || CODE=$?
+expect_equal "$CODE" 143 "exit code"
+refute_stderr "error:"
+
+report_and_exit
