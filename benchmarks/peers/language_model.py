@@ -82,7 +82,8 @@ def train(arguments):
             output_dir=output, max_steps=arguments.steps, per_device_train_batch_size=arguments.batch, learning_rate=1e-4, logging_steps=1,
             save_strategy="no", report_to="none", disable_tqdm=True, use_cpu=True, bf16=arguments.precision == "bf16",
             torch_compile=arguments.compile, remove_unused_columns=False)
-        trainer = transformers.Trainer(model=model, args=args, train_dataset=[{"input_ids": row} for row in rows], data_collator=collate)
+        trainer = transformers.Trainer(model=model, args=args, train_dataset=[{"input_ids": row} for row in rows], data_collator=collate,
+                                       callbacks=[Watch()])
         sys.stdout, kept = sys.stderr, sys.stdout
         trainer.train()
         sys.stdout = kept
