@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::json;
 use tokenizers::utils::parallelism::MaybeParallelIterator;
-use tokenizers::{AddedToken, ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer};
+use tokenizers::{AddedToken, ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
 
 use crate::{Failure, Outcome};
 
@@ -18,13 +18,14 @@ pub fn load(json: &[u8]) -> Outcome<(Tokenizer, String)> {
         ModelWrapper::WordLevel(_) => "WordLevel",
         ModelWrapper::Unigram(_) => "Unigram",
     };
+    let truncates_left = tokenizer.get_truncation().is_some_and(|truncation| matches!(truncation.direction, TruncationDirection::Left));
     let padding = tokenizer.get_padding().map(|padding| {
         let side = if matches!(padding.direction, PaddingDirection::Left) { "left" } else { "right" };
         json!({"pad_token": padding.pad_token, "side": side})
     });
     tokenizer.with_padding(None);
     tokenizer.with_truncation(None).map_err(Failure::input)?;
-    Ok((tokenizer, json!({"model": model, "padding": padding}).to_string()))
+    Ok((tokenizer, json!({"model": model, "padding": padding, "truncates_left": truncates_left}).to_string()))
 }
 
 #[derive(Deserialize)]

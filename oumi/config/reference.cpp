@@ -1,9 +1,12 @@
 #include "oumi/config/reference.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "oumi/base/strings.h"
 #include "oumi/config/aliases.h"
+#include "oumi/config/codec.h"
+#include "oumi/config/inference_config.h"
 #include "oumi/config/schema.h"
 #include "oumi/config/support.h"
 #include "oumi/config/training_config.h"
@@ -32,9 +35,35 @@ void collect(const std::string& prefix, FieldList fields, const Json& defaults, 
   }
 }
 
+std::vector<KeyHelp> generation_keys() {
+  const GenerationParams defaults;
+  const FieldList fields = fields_of(&defaults);
+  std::vector<KeyHelp> keys;
+  collect("generation", fields, write_fields(fields, &defaults), keys);
+  return keys;
+}
+
 std::string in_table(std::string text) {
   for (std::size_t i = text.find('|'); i != std::string::npos; i = text.find('|', i + 2)) text.insert(i, "\\");
   return text;
+}
+
+// A heading and a table for each section.
+void add_tables(const std::vector<KeyHelp>& keys, const std::function<std::string(const std::string&)>& help_of, std::string& out) {
+  std::string section;
+  for (const KeyHelp& key : keys) {
+    const std::size_t dot = key.key.rfind('.');
+    const std::string owner = key.key.substr(0, dot == std::string::npos ? 0 : dot);
+    if (owner != section) {
+      section = owner;
+      out += "\n## `" + section + "`\n\n";
+      if (const std::string help = help_of(section); !help.empty()) out += help + "\n\n";
+      out += "| key | type | default | unit | |\n|---|---|---|---|---|\n";
+    }
+    const std::string shown = key.default_value == "(required)" ? "required" : "`" + key.default_value + "`";
+    out += "| `" + key.key.substr(dot + 1) + "` | " + in_table(key.type) + " | " + in_table(shown) + " | " + key.unit + " | " +
+           in_table(key.help) + " |\n";
+  }
 }
 
 }  // namespace
@@ -64,20 +93,14 @@ std::string config_reference_markdown() {
       "with\n"
       "`OUMI_UPDATE_GOLDEN=1`. Precedence: defaults, then config files in the order given, then overrides on the command line\n"
       "(`--training.max_steps 10`, `--training.max_steps=10` or `training.max_steps=10`). Dicts merge, lists are replaced.\n";
-  std::string section;
-  for (const KeyHelp& key : config_keys()) {
-    const std::size_t dot = key.key.rfind('.');
-    const std::string owner = key.key.substr(0, dot == std::string::npos ? 0 : dot);
-    if (owner != section) {
-      section = owner;
-      out += "\n## `" + section + "`\n\n";
-      if (const Field* field = find_field(section)) out += std::string(field->help) + "\n\n";
-      out += "| key | type | default | unit | |\n|---|---|---|---|---|\n";
-    }
-    const std::string shown = key.default_value == "(required)" ? "required" : "`" + key.default_value + "`";
-    out += "| `" + key.key.substr(dot + 1) + "` | " + in_table(key.type) + " | " + in_table(shown) + " | " + key.unit + " | " +
-           in_table(key.help) + " |\n";
-  }
+  add_tables(config_keys(), [](const std::string& section) {
+    const Field* field = find_field(section);
+    return field == nullptr ? std::string() : std::string(field->help);
+  }, out);
+  add_tables(generation_keys(), [](const std::string&) {
+    return "How `oumi-cpp infer` answers (inference.md). What is `null` comes from the model's generation_config.json. Its configs have\n"
+           "`input_path`, `output_path`, `system_prompt` and `engine` (a local one) beside `model`, and may be training configs.";
+  }, out);
   out +=
       "\n## Other names of Hugging Face's arguments\n\nAccepted under `training.`, and written back under the config's own "
       "name.\n\n| name | becomes |\n|---|---|\n";

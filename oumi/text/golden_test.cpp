@@ -1,4 +1,5 @@
 // Against Transformers (tests/golden/text.py).
+#include <cstdlib>
 #include <map>
 #include <set>
 #include <thread>
@@ -105,6 +106,8 @@ TEST_P(GoldenTokenizer, SavesWhatLoadsTheSame) {
   options.model_max_length = 77;
   const auto changed = Tokenizer::load(golden_tokenizer(GetParam()), options);
   EXPECT_THAT(changed->save(folder.path()), testing::ElementsAre("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"));
+  // For tests/golden/text_check.py.
+  if (const char* keep = std::getenv("OUMI_SAVE_TOKENIZERS")) changed->save(std::filesystem::path(keep) / GetParam());
   const auto loaded = Tokenizer::load(folder.path());
   EXPECT_EQ(loaded->vocab_size(), tokenizer->vocab_size() + 1);
   EXPECT_EQ(loaded->pad_id(), tokenizer->vocab_size());

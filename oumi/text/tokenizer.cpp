@@ -139,6 +139,7 @@ std::optional<std::int32_t> Tokenizer::unk_id() const noexcept { return state_->
 bool Tokenizer::pad_filled_in() const noexcept { return state_->pad_filled_in; }
 const Json& Tokenizer::special_tokens() const noexcept { return state_->files.named_tokens; }
 PaddingSide Tokenizer::padding_side() const noexcept { return state_->padding_side; }
+TruncationSide Tokenizer::truncation_side() const noexcept { return state_->truncation_side; }
 std::optional<std::int64_t> Tokenizer::model_max_length() const noexcept { return state_->max_length; }
 
 const std::string& Tokenizer::chat_template() const noexcept {

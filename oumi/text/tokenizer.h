@@ -61,6 +61,7 @@ struct ChatTokens {
 };
 
 enum class PaddingSide { kRight, kLeft };
+enum class TruncationSide { kRight, kLeft };
 
 // Immutable after loading; every method may be called from several threads at once.
 class Tokenizer {
@@ -103,6 +104,8 @@ class Tokenizer {
   const Json& special_tokens() const noexcept;
 
   PaddingSide padding_side() const noexcept;
+  // The end at which too long texts are cut, by those who cut them.
+  TruncationSide truncation_side() const noexcept;
   // Transformers' model_max_length; unset where the files have none (Transformers then has 1e30).
   std::optional<std::int64_t> model_max_length() const noexcept;
 

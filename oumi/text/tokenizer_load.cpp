@@ -91,20 +91,21 @@ std::optional<std::int64_t> read_max_length(const Json& config, const std::strin
   return std::nullopt;
 }
 
-PaddingSide read_padding_side(const Json& config, const std::string& component, PaddingSide otherwise) {
-  const Json value = config.value("padding_side", Json());
+bool is_left(const Json& config, const char* key, const std::string& component, bool otherwise) {
+  const Json value = config.value(key, Json());
   if (value.is_null()) return otherwise;
-  if (value == Json("right")) return PaddingSide::kRight;
-  if (value == Json("left")) return PaddingSide::kLeft;
-  throw UserError(component, cat("padding_side: expected right or left, got ", value.is_string() ? value.dump() : json_type_name(value)));
+  if (value == Json("right")) return false;
+  if (value == Json("left")) return true;
+  throw UserError(component, cat(key, ": expected right or left, got ", value.is_string() ? value.dump() : json_type_name(value)));
 }
 
 void read_settings(TokenizerState& state, const Json& about) {
   Json& config = state.files.config;
   const std::string component = state.files.config_file.string();
   state.max_length = read_max_length(config, component);
-  const bool left = about["padding"].is_object() && about["padding"]["side"] == "left";
-  state.padding_side = read_padding_side(config, component, left ? PaddingSide::kLeft : PaddingSide::kRight);
+  const bool pads_left = about["padding"].is_object() && about["padding"]["side"] == "left";
+  if (is_left(config, "padding_side", component, pads_left)) state.padding_side = PaddingSide::kLeft;
+  if (is_left(config, "truncation_side", component, about["truncates_left"] == true)) state.truncation_side = TruncationSide::kLeft;
   const auto flag = [&](const char* key) {
     const Json value = config.value(key, Json(false));
     if (!value.is_boolean() && !value.is_null()) throw UserError(component, cat(key, ": expected bool, got ", json_type_name(value)));

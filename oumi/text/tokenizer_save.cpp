@@ -18,6 +18,7 @@ Json saved_config(const text::TokenizerState& state) {
   if (state.max_length) config["model_max_length"] = *state.max_length;
   else config.erase("model_max_length");
   if (state.padding_side == PaddingSide::kLeft || config.contains("padding_side")) config["padding_side"] = state.padding_side == PaddingSide::kLeft ? "left" : "right";
+  if (state.truncation_side == TruncationSide::kLeft || config.contains("truncation_side")) config["truncation_side"] = state.truncation_side == TruncationSide::kLeft ? "left" : "right";
   if (!config.contains("tokenizer_class")) config["tokenizer_class"] = state.files.has_tokenizer_json ? "PreTrainedTokenizerFast" : "GPT2Tokenizer";
   return config;
 }

@@ -21,6 +21,7 @@ struct TokenizerState {
   std::optional<std::int32_t> pad, eos, bos, unk;
   std::optional<std::int64_t> max_length;
   PaddingSide padding_side = PaddingSide::kRight;
+  TruncationSide truncation_side = TruncationSide::kRight;
   bool clean_up = false, pad_filled_in = false;
 
   TokenizerState() = default;

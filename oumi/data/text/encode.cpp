@@ -23,11 +23,36 @@ auto naming(const std::string& origin, Action&& action) {
   }
 }
 
-std::int64_t cut(TokenIds& ids, std::optional<std::int64_t> max_length) {
-  if (!max_length || static_cast<std::int64_t>(ids.size()) <= *max_length) return 0;
-  const auto dropped = static_cast<std::int64_t>(ids.size()) - *max_length;
-  ids.resize(static_cast<std::size_t>(*max_length));
-  return dropped;
+// What is kept when a text is cut: so many tokens at its ends, which the tokenizer has put around it.
+struct Frame {
+  std::size_t before = 0, after = 0;
+};
+
+Frame frame_of(const Tokenizer& tokenizer, bool add_special_tokens) {
+  if (!add_special_tokens) return {};
+  const std::vector<std::uint8_t> mask = tokenizer.encode_full("a", {.add_special_tokens = true}).special_tokens_mask;
+  const auto is_text = [](std::uint8_t special) { return special == 0; };
+  const auto first = std::find_if(mask.begin(), mask.end(), is_text);
+  if (first == mask.end()) return {};
+  const auto last = std::find_if(mask.rbegin(), mask.rend(), is_text);
+  return {static_cast<std::size_t>(first - mask.begin()), static_cast<std::size_t>(last - mask.rbegin())};
+}
+
+// The tokens to take out: [begin, begin + count).
+struct Cut {
+  std::size_t begin = 0, count = 0;
+};
+
+Cut cut_of(std::size_t size, std::optional<std::int64_t> max_length, TruncationSide side, Frame frame = {}) {
+  if (!max_length || static_cast<std::int64_t>(size) <= *max_length) return {};
+  const std::size_t kept = static_cast<std::size_t>(*max_length);
+  if (kept <= frame.before + frame.after) frame = {};
+  return {side == TruncationSide::kLeft ? frame.before : kept - frame.after, size - kept};
+}
+
+void apply(const Cut& cut, TokenIds& ids) {
+  const auto begin = ids.begin() + static_cast<std::ptrdiff_t>(cut.begin);
+  ids.erase(begin, begin + static_cast<std::ptrdiff_t>(cut.count));
 }
 
 }  // namespace
@@ -120,8 +145,10 @@ EncodedRow ChatEncoder::finish(Encoding encoding, const RenderedChat& chat) cons
   EncodedRow row;
   row.ids = std::move(encoding.ids);
   if (by_spans_) row.labels = mask_spans(row.ids, encoding.offsets, chat.generation_spans);
-  row.dropped = cut(row.ids, context_.max_length);
-  if (row.labels) row.labels->resize(row.ids.size());
+  const Cut cut = cut_of(row.ids.size(), context_.max_length, context_.tokenizer->truncation_side());
+  row.dropped = static_cast<std::int64_t>(cut.count);
+  apply(cut, row.ids);
+  if (row.labels) apply(cut, *row.labels);
   // Turns are looked for in what is left, as the upstream tokenisation cuts first.
   if (options_.assistant_only && !by_spans_) row.labels = mask_turns(row.ids, prefixes_);
   return row;
@@ -149,6 +176,7 @@ std::vector<EncodedRow> ChatEncoder::encode(const std::vector<TextRow>& rows, co
 std::string ChatEncoder::fingerprint() const {
   const Json tools = {tool_form_.arguments_as_dict, tool_form_.content_as_empty};
   return cat("chat 1|", context_.tokenizer->fingerprint(), '|', context_.chat_template_kwargs.dump(), '|', context_.max_length.value_or(0), '|',
+             context_.tokenizer->truncation_side() == TruncationSide::kLeft ? "left|" : "",
              options_.add_generation_prompt, options_.assistant_only, '|', options_.response_template, '|', options_.instruction_template, '|', tools.dump());
 }
 
@@ -167,9 +195,12 @@ std::vector<EncodedRow> encode_documents(const std::vector<TextRow>& rows, const
     throw;
   }
   std::vector<EncodedRow> encoded(rows.size());
+  const Frame frame = options.max_length ? frame_of(tokenizer, options.add_special_tokens) : Frame{};
   for (std::size_t i = 0; i < rows.size(); ++i) {
     encoded[i].ids = std::move(encodings[i].ids);
-    encoded[i].dropped = cut(encoded[i].ids, options.max_length);
+    const Cut cut = cut_of(encoded[i].ids.size(), options.max_length, tokenizer.truncation_side(), frame);
+    encoded[i].dropped = static_cast<std::int64_t>(cut.count);
+    apply(cut, encoded[i].ids);
   }
   return encoded;
 }

@@ -52,7 +52,8 @@ class ChatEncoder {
 // none does. Renders a small conversation up to four times.
 ToolCallForm detect_tool_call_form(const ChatTemplate& chat);
 
-// Documents as they are: special tokens around each, cut at max_length.
+// Documents as they are: special tokens around each; what is longer than max_length is cut between them, on the tokenizer's
+// truncation_side, as Transformers' tokenizers do.
 struct DocumentEncodeOptions {
   bool add_special_tokens = true;
   std::optional<std::int64_t> max_length = std::nullopt;

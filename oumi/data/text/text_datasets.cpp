@@ -231,7 +231,7 @@ DatasetPtr make_text(const DatasetRequest& request) {
   const std::string column = request.kwargs.get<std::string>("dataset_text_field", "text");
   const DocumentEncodeOptions options{.add_special_tokens = request.kwargs.get<bool>("add_special_tokens", true), .max_length = request.text.max_length};
   request.kwargs.check_all_read();
-  const std::string fingerprint = cat("documents 1|", tokenizer.fingerprint(), '|', column, '|', options.add_special_tokens, options.max_length.value_or(0), '|', static_cast<int>(rows.source.format));
+  const std::string fingerprint = cat("documents 2|", tokenizer.fingerprint(), '|', tokenizer.truncation_side() == TruncationSide::kLeft, column, '|', options.add_special_tokens, options.max_length.value_or(0), '|', static_cast<int>(rows.source.format));
   return cached_dataset(request, rows, fingerprint, [&](RowReader& reader, TokenFileWriter& writer) {
     std::vector<TextRow> batch;
     const auto encode = [&] {

@@ -73,6 +73,55 @@ TEST_F(TextDatasets, CutsAndCounts) {
   EXPECT_THAT(report.lines("data.train")[1], HasSubstr("1 samples were longer than allowed and cut"));
 }
 
+std::shared_ptr<const Tokenizer> cutting_tokenizer(const std::string& folder, const std::string& side, const std::string& chat_template = "") {
+  TokenizerOptions options;
+  options.kwargs["truncation_side"] = side;
+  if (!chat_template.empty()) options.chat_template = testing::text_golden()["templates"][chat_template].get<std::string>();
+  return Tokenizer::load(testing::golden_folder() / folder, options);
+}
+
+TEST_F(TextDatasets, CutsAtTheTokenizersSide) {
+  const auto path = file("a.txt", "Hello, how are you today, my old friend?");
+  const Json messages = {{{"role", "user"}, {"content", "Hello, how are you?"}}, {{"role", "assistant"}, {"content", "Well, and you?"}}};
+  const auto chats = file("a.jsonl", jsonl({{{"messages", messages}}}));
+  for (const bool left : {false, true}) {
+    // [CLS] and [SEP] stay around what is left of the text, as in Transformers.
+    context.max_length = 7;
+    const std::string side = left ? "left" : "right";
+    context.tokenizer = cutting_tokenizer("text/wordpiece", side);
+    TokenIds whole = context.tokenizer->encode("Hello, how are you today, my old friend?");
+    ASSERT_GT(whole.size(), 9u);
+    const auto dropped = static_cast<std::ptrdiff_t>(whole.size()) - 7;
+    if (left) whole.erase(whole.begin() + 1, whole.begin() + 1 + dropped);
+    else whole.erase(whole.end() - 1 - dropped, whole.end() - 1);
+    EXPECT_EQ(ids(*make("text", path), 0), whole);
+    EXPECT_EQ(context.tokenizer->id_to_token(whole.front()), "[CLS]");
+
+    context.tokenizer = cutting_tokenizer("textdata", side, "chat_ml_spans");
+    context.max_length = std::nullopt;
+    const DatasetPtr full = make("text_sft", chats, {{"assistant_only", true}});
+    context.max_length = 5;
+    const DatasetPtr cut = make("text_sft", chats, {{"assistant_only", true}});
+    for (const char* field : {"input_ids", "labels"}) {
+      const TokenIds all = ids(*full, 0, field);
+      ASSERT_GT(all.size(), 10u);
+      EXPECT_EQ(ids(*cut, 0, field), left ? TokenIds(all.end() - 5, all.end()) : TokenIds(all.begin(), all.begin() + 5)) << field;
+    }
+  }
+  EXPECT_THAT(testing::error_of([] { cutting_tokenizer("textdata", "middle"); }), HasSubstr("truncation_side: expected right or left, got \"middle\""));
+}
+
+// A recipe's split is of the Hub's dataset; a file that is named stands for it.
+TEST_F(TextDatasets, OneFileServesAnySplit) {
+  DatasetRequest request;
+  request.name = "HuggingFaceH4/ultrachat_200k";
+  request.path = file("a.jsonl", jsonl({{{"messages", {{{"role", "user"}, {"content", "Hi"}}, {{"role", "assistant"}, {"content", "Ho"}}}}}}));
+  request.split = "train_sft";
+  request.key = "data.train.datasets[0]";
+  request.text = context;
+  EXPECT_EQ(make_dataset(request)->size(), 1);
+}
+
 TEST_F(TextDatasets, AssistantOnlyByTemplates) {
   const Json chat = {{"messages", {{{"role", "user"}, {"content", "a"}}, {{"role", "assistant"}, {"content", "b"}}, {{"role", "user"}, {"content", "c"}}}}};
   const auto path = file("a.jsonl", chat.dump());

@@ -1,6 +1,4 @@
 // Where encoded samples are kept between runs.
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -10,6 +8,7 @@
 #include "oumi/base/files.h"
 #include "oumi/base/json.h"
 #include "oumi/base/strings.h"
+#include "oumi/data/text/cache_room.h"
 #include "oumi/data/text/token_file.h"
 
 namespace oumi {
@@ -19,22 +18,6 @@ namespace fs = std::filesystem;
 
 // A larger file is taken by its size and structure alone: reading it all would be most of a second start.
 constexpr std::uintmax_t kHashedSize = std::uintmax_t{1} << 30;
-
-// Waits for whoever writes the same entry; the kernel drops the lock with the process.
-class EntryLock {
- public:
-  explicit EntryLock(const fs::path& path) : descriptor_(::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644)) {
-    if (descriptor_ < 0) throw_file_error(path, "cannot be created");
-    while (flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
-    }
-  }
-  ~EntryLock() { ::close(descriptor_); }
-  EntryLock(const EntryLock&) = delete;
-  EntryLock& operator=(const EntryLock&) = delete;
-
- private:
-  int descriptor_;
-};
 
 struct Entry {
   fs::path tokens, note, lock;
@@ -99,8 +82,9 @@ std::shared_ptr<const TokenFile> cached_tokens(const CacheRequest& request) {
     if (request.notice) request.notice(text);
   };
   const fs::path folder = cache_folder() / "tokens";
+  const std::uint64_t limit = cache_limit();
   const Entry entry = entry_of(folder, request.key);
-  std::optional<EntryLock> lock;
+  std::optional<CacheLock> lock;
   try {
     make_directories(folder);
     lock.emplace(entry.lock);
@@ -110,12 +94,15 @@ std::shared_ptr<const TokenFile> cached_tokens(const CacheRequest& request) {
   }
   std::string damage;
   if (auto tokens = open_entry(entry, damage)) {
+    std::error_code ignored;  // in a folder of others it keeps its time
+    fs::last_write_time(entry.note, fs::file_time_type::clock::now(), ignored);
     notice(cat(request.what, ": encoded samples are read from ", entry.tokens.string()));
     return tokens;
   }
   if (!damage.empty()) notice(cat(entry.tokens.string(), ": ", damage, "; it is written again"));
   const auto start = std::chrono::steady_clock::now();
   write_entry(entry, request);
+  make_room(folder, request.key, limit, request.notice);
   auto tokens = std::make_shared<const TokenFile>(entry.tokens);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   notice(cat(request.what, ": ", tokens->rows(), " samples encoded in ", static_cast<double>(static_cast<std::int64_t>(seconds * 10)) / 10, " s"));

@@ -1,3 +1,4 @@
+#include "oumi/data/text/cache_room.h"
 #include "oumi/data/text/testing.h"
 #include "oumi/data/text/token_file.h"
 
@@ -53,6 +54,45 @@ TEST_F(TokenCache, DamagedEntriesAreWrittenAgain) {
   fs::resize_file(entry(), 100);
   EXPECT_EQ(ids(*open(), 0), first);
   EXPECT_THAT(notices, HasSubstr("its size"));
+}
+
+TEST_F(TokenCache, MakesRoomForNewEntries) {
+  setenv("OUMI_CACHE_GB", "0.000004", 1);  // 4 kB, two entries
+  for (const char* name : {"one", "two", "three", "four"}) file(name + std::string(".jsonl"), R"({"messages": [{"role": "user", "content": "Hello"}]})");
+  const auto write_and_open = [&](const std::string& name) {
+    notices.clear();
+    return make("text_sft", folder.path() / (name + ".jsonl"));
+  };
+  const auto hours_ago = [&](const fs::path& arrow, int hours) {
+    fs::last_write_time(fs::path(arrow).replace_extension(".json"), fs::file_time_type::clock::now() - std::chrono::hours(hours));
+  };
+  write_and_open("one");
+  const fs::path first = entry();
+  ASSERT_LT(fs::file_size(first), 2000u);
+  ASSERT_GT(fs::file_size(first), 1000u);
+  hours_ago(first, 2);
+  const DatasetPtr second = write_and_open("two");
+  EXPECT_TRUE(fs::exists(first));
+  for (const auto& one : fs::directory_iterator(first.parent_path())) {
+    if (one.path().extension() == ".arrow" && one.path() != first) hours_ago(one.path(), 1);
+  }
+  write_and_open("one");  // which was used just now
+  // A process that was killed while it wrote.
+  const fs::path left = first.parent_path() / "0123.arrow.tmp-77";
+  testing::write(left, "half a file");
+  write_and_open("three");
+  EXPECT_THAT(notices, HasSubstr("encoded samples of 1 earlier runs"));
+  EXPECT_TRUE(fs::exists(first));
+  EXPECT_FALSE(fs::exists(left));
+  EXPECT_GT(ids(*second, 0).size(), 0u);  // deleted, and still readable where it is open
+  // What is being written or opened stays.
+  const CacheLock busy(fs::path(first).replace_extension(".lock"));
+  hours_ago(first, 9);
+  write_and_open("four");
+  EXPECT_TRUE(fs::exists(first));
+  setenv("OUMI_CACHE_GB", "many", 1);
+  EXPECT_THAT(testing::error_of([&] { write_and_open("two"); }), HasSubstr("expected a number of gigabytes, got 'many'"));
+  unsetenv("OUMI_CACHE_GB");
 }
 
 TEST_F(TokenCache, WorksWithoutAFolder) {

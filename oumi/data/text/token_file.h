@@ -69,7 +69,8 @@ struct CacheRequest {
 
 // The file of `key` in cache_folder()/tokens: the one that is there, or a new one, which appears whole or not at all. A damaged
 // one (its size or hash differ from those noted beside it) is written again. Processes that want the same key wait for the one
-// that writes it. Where the folder can't be written, the file is a temporary one.
+// that writes it. Where the folder can't be written, the file is a temporary one. A new entry
+// makes room for itself (cache_room.h).
 std::shared_ptr<const TokenFile> cached_tokens(const CacheRequest& request);
 
 }  // namespace oumi
