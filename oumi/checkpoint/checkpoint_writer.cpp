@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <regex>
 
 #include "oumi/base/error.h"
 #include "oumi/base/files.h"
@@ -100,6 +101,21 @@ fs::path CheckpointWriter::commit() {
   publish_directory(directory_, path);
   done_ = true;
   return path;
+}
+
+std::vector<std::string> clean_stale_files(const fs::path& folder) {
+  // The names that OutputFile and write_file_atomically give to what they have not finished.
+  static const std::regex unfinished(".+\\.(safetensors|json|jsonl|yaml|txt|jinja|model|pt)\\.tmp-[0-9]+(-[0-9]+)?");
+  std::vector<std::string> removed;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
+    std::error_code failure;
+    if (!std::regex_match(name, unfinished) || !fs::is_regular_file(fs::symlink_status(entry->path(), failure))) continue;
+    if (fs::remove(entry->path(), failure)) removed.push_back(name);
+  }
+  std::sort(removed.begin(), removed.end());
+  return removed;
 }
 
 std::vector<std::string> clean_stale_checkpoints(const fs::path& output_dir) {

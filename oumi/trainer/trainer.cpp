@@ -178,6 +178,8 @@ void Trainer::prepare(Run& run) {
         make_directories(args_.output_dir);
         run.lock = std::make_unique<FileLock>(fs::path(args_.output_dir) / ".lock");
         clean_stale_checkpoints(args_.output_dir);
+        clean_stale_files(args_.output_dir);
+        clean_stale_files(fs::path(args_.output_dir) / "telemetry");
       },
       "taking the output folder");
 

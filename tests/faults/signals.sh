@@ -50,6 +50,7 @@ terminate() {
     fi
     expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=stopped training.try_resume_from_last_checkpoint=true "$@"
     expect_same "$reference/model.safetensors" stopped/model.safetensors
+    expect_no_leftovers stopped
   done
   CASE=$name
   pass; [ "$stopped" -gt 0 ] || fail "no signal hit a running process"
