@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <new>
+#include <set>
 #include <utility>
 
 #include "oumi/base/files.h"
@@ -23,6 +24,9 @@ namespace {
 constexpr std::size_t kPiece = std::size_t{4} << 20;
 // The kernel is told to start writing back in such steps, so that the final fsync has little left to do.
 constexpr std::uint64_t kWriteBack = std::uint64_t{64} << 20;
+
+// What a DeferredFlush of this thread collects.
+thread_local std::vector<fs::path>* unflushed = nullptr;
 
 fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.parent_path() : fs::path("."); }
 
@@ -71,7 +75,7 @@ void OutputFile::write(const void* data, std::size_t size) {
     bytes += count;
     size -= static_cast<std::size_t>(count);
     size_ += static_cast<std::uint64_t>(count);
-    if (size_ - written_back_ >= kWriteBack) {
+    if (unflushed == nullptr && size_ - written_back_ >= kWriteBack) {
       ::sync_file_range(descriptor_, static_cast<off_t>(written_back_), static_cast<off_t>(size_ - written_back_),
                         SYNC_FILE_RANGE_WRITE);
       written_back_ = size_;
@@ -79,8 +83,19 @@ void OutputFile::write(const void* data, std::size_t size) {
   }
 }
 
+DeferredFlush::DeferredFlush() { unflushed = new std::vector<fs::path>; }
+DeferredFlush::~DeferredFlush() { delete std::exchange(unflushed, nullptr); }
+std::vector<fs::path> DeferredFlush::take() { return std::exchange(*unflushed, {}); }
+
+void flush_files(const std::vector<fs::path>& files) {
+  for (const fs::path& file : files) fsync_path(file);
+  std::set<fs::path> folders;
+  for (const fs::path& file : files) folders.insert(parent_of(file));
+  for (const fs::path& folder : folders) fsync_path(folder);
+}
+
 FileDigest OutputFile::commit() {
-  if (::fsync(descriptor_) != 0) throw_file_error(path_, "cannot be flushed to disk");
+  if (unflushed == nullptr && ::fsync(descriptor_) != 0) throw_file_error(path_, "cannot be flushed to disk");
   // close() reports what a network file system could not store.
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
@@ -89,7 +104,11 @@ FileDigest OutputFile::commit() {
     errno = error;
     throw_file_error(path_, "cannot be replaced");
   }
-  fsync_path(parent_of(path_));
+  if (unflushed != nullptr) {
+    unflushed->push_back(path_);
+  } else {
+    fsync_path(parent_of(path_));
+  }
   const XXH128_hash_t hash = XXH3_128bits_digest(static_cast<XXH3_state_t*>(hash_state_));
   char text[33];
   std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace oumi {
 
@@ -31,7 +32,7 @@ class OutputFile {
   void write(const void* data, std::size_t size);
   std::uint64_t size() const noexcept { return size_; }
 
-  // fsync, rename, fsync of the folder.
+  // fsync, rename, fsync of the folder; rename alone under a DeferredFlush.
   FileDigest commit();
 
  private:
@@ -42,6 +43,22 @@ class OutputFile {
   std::uint64_t size_ = 0, written_back_ = 0;
   void* hash_state_ = nullptr;  // XXH3_state_t
 };
+
+// While one exists, what this thread commits through OutputFile gets its name without being flushed to the disk: the bytes are the
+// system's, and flush_files, on any thread, makes them durable later. One at a time on a thread.
+class DeferredFlush {
+ public:
+  DeferredFlush();
+  ~DeferredFlush();
+  DeferredFlush(const DeferredFlush&) = delete;
+  DeferredFlush& operator=(const DeferredFlush&) = delete;
+
+  // The files that are still to be flushed.
+  std::vector<std::filesystem::path> take();
+};
+
+// Throws EnvironmentError naming the file that the disk refuses.
+void flush_files(const std::vector<std::filesystem::path>& files);
 
 // OutputFile of one piece.
 FileDigest write_output_file(const std::filesystem::path& path, const std::string& contents);

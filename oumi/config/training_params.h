@@ -143,6 +143,7 @@ struct TrainingParams {
   std::vector<ParameterGroupParams> parameter_groups;
   NanPolicy nan_policy = NanPolicy::kStop;
   bool save_hf_optimizer = false;
+  bool async_save = false;
   bool log_histograms = false;
   Json unused_hf_arguments = Json::object();
 

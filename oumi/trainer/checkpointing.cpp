@@ -9,6 +9,7 @@
 #include "oumi/base/strings.h"
 #include "oumi/base/version.h"
 #include "oumi/checkpoint/checkpoint_writer.h"
+#include "oumi/checkpoint/output_file.h"
 #include "oumi/checkpoint/resume_search.h"
 #include "oumi/checkpoint/rng_state.h"
 #include "oumi/checkpoint/rotation.h"
@@ -66,7 +67,16 @@ bool is_sharded(const Sharding& sharding, const std::string& name) {
 
 }  // namespace
 
+void Trainer::finish_background_save(Run& run, BackgroundSave wait) {
+  if (!run.background_save.valid()) return;
+  if (wait == BackgroundSave::kIfDone && run.background_save.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  run.background_save.get();
+  log_to_file(LogLevel::kInfo, "saved " + run.saving.string());
+  notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_save(context, run.saving.string()); });
+}
+
 void Trainer::save_checkpoint(Run& run) {
+  finish_background_save(run, BackgroundSave::kWait);
   if (run.saved_step == state_.global_step && !state_.evaluation_pending) return;
   const std::string best_before = state_.best_model_checkpoint;
   const fs::path final_path = fs::path(args_.output_dir) / cat("checkpoint-", state_.global_step);
@@ -79,8 +89,10 @@ void Trainer::save_checkpoint(Run& run) {
   // Of weights that are whole on every rank one copy is saved: the others have to be equal.
   if (!run.sharding || !args_.sharding.shards_weights()) require_equal_replicas(*mesh_.data, unique_named_parameters(*model_), state_.global_step);
   try {
-    std::optional<CheckpointWriter> writer;  // on rank 0
-    group_->on_main([&] { writer.emplace(args_.output_dir, state_.global_step); }, "starting a checkpoint");
+    std::optional<DeferredFlush> deferred;
+    if (args_.async_save) deferred.emplace();
+    std::shared_ptr<CheckpointWriter> writer;  // on rank 0
+    group_->on_main([&] { writer = std::make_shared<CheckpointWriter>(args_.output_dir, state_.global_step); }, "starting a checkpoint");
     const fs::path directory = group_->broadcast_text(writer ? writer->directory().string() : "", "starting a checkpoint");
     {
       const HeldWeights whole(run.sharding && !weights_in_parts() ? run.sharding.get() : nullptr);
@@ -95,6 +107,18 @@ void Trainer::save_checkpoint(Run& run) {
           },
           "writing a checkpoint");
     }
+    if (deferred) {
+      // The state is copied: what is left is the disk's time, and training need not wait for it.
+      run.saved_step = state_.global_step;
+      run.saving = final_path;
+      run.background_save = std::async(std::launch::async, [this, writer, files = deferred->take(), best = state_.best_global_step]() mutable {
+        flush_files(files);
+        writer->commit();
+        writer.reset();
+        remove_older_checkpoints(best);
+      });
+      return;
+    }
     group_->on_main([&] { writer->commit(); }, "committing a checkpoint");
   } catch (const std::exception& error) {
     state_.best_model_checkpoint = best_before;
@@ -102,12 +126,15 @@ void Trainer::save_checkpoint(Run& run) {
   }
   run.saved_step = state_.global_step;
   log_to_file(LogLevel::kInfo, "saved " + final_path.string());
-  if (args_.save_total_limit && group_->is_main()) {
-    const RotationResult rotation = rotate_checkpoints(
-        args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = state_.best_global_step});
-    for (const auto& [path, reason] : rotation.failed) log_warning("cannot remove " + path.string() + ": " + reason);
-  }
+  if (group_->is_main()) remove_older_checkpoints(state_.best_global_step);
   notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_save(context, final_path.string()); });
+}
+
+// Called from the background too.
+void Trainer::remove_older_checkpoints(const std::optional<std::int64_t>& best_step) const {
+  if (!args_.save_total_limit) return;
+  const RotationResult rotation = rotate_checkpoints(args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = best_step});
+  for (const auto& [path, reason] : rotation.failed) log_warning("cannot remove " + path.string() + ": " + reason);
 }
 
 bool Trainer::weights_in_parts() const {

@@ -150,6 +150,7 @@ TrainingArguments training_arguments(const TrainingConfig& config) {
   args.save_only_model = t.save_only_model;
   args.save_final_model = t.save_final_model;
   args.save_hf_optimizer = t.save_hf_optimizer;
+  args.async_save = t.async_save;
   args.load_best_model_at_end = t.load_best_model_at_end;
   args.metric_for_best_model = t.metric_for_best_model.value_or("");
   args.greater_is_better = t.greater_is_better;

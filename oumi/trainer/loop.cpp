@@ -209,6 +209,7 @@ void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batche
 }
 
 void Trainer::after_update(Run& run) {
+  finish_background_save(run, BackgroundSave::kIfDone);
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_step_end(context); });
   run.events->on_progress({.step = state_.global_step,
                            .total = plan_.max_steps,
@@ -299,6 +300,7 @@ void Trainer::stop_if_asked(Run& run) {
     for (Tensor& buffer : model_->buffers()) buffer.copy_(run.boundary.buffers[i++]);
   }
   save_checkpoint(run);
+  finish_background_save(run, BackgroundSave::kWait);
   throw StoppedBySignal(signal);
 }
 

@@ -4,6 +4,8 @@
 #include <torch/optim/optimizer.h>
 
 #include <chrono>
+#include <filesystem>
+#include <future>
 #include <memory>
 #include <vector>
 
@@ -52,6 +54,8 @@ struct Trainer::Run {
   std::vector<Tensor> parameters;            // those that are trained, for clipping
   std::vector<Tensor> counted_parameters;    // of these, those that count in the gradient norm on this rank
   std::unique_ptr<EventHub> events;
+  std::future<void> background_save;  // flushes and commits `saving`; waits where it is destroyed
+  std::filesystem::path saving;
   RateMeter rate;
   Boundary boundary;
   bool epoch_begun = false;           // the loader is at a position of this run

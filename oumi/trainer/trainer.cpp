@@ -299,6 +299,9 @@ std::string describe_plan(const TrainingArguments& args, const StepPlan& plan) {
 
 // Makes the ranks one run: the same weights to start from, and gradients averaged from here on.
 void Trainer::set_up_ranks(Run& run) {
+  if (args_.async_save) {
+    throw UserError("training.async_save", "not built over several ranks yet: expected false, got true", "leave it out, or train in one process");
+  }
   run.straggler = std::make_unique<StragglerWatch>(group_);
   require_same_on_all_ranks(*group_, describe_plan(args_, plan_), "the run's plan");
   check_tensor_parallel();
@@ -413,6 +416,7 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
 }
 
 void Trainer::finish(Run& run, TrainOutput& output) {
+  finish_background_save(run, BackgroundSave::kWait);
   if (run.sharding) run.sharding->gather_for_good();
   if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
     log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ",

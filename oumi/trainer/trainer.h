@@ -169,6 +169,10 @@ class Trainer {
   void check_tensor_parallel() const;
   double clip_gradients(Run& run);
   void save_checkpoint(Run& run);
+  void remove_older_checkpoints(const std::optional<std::int64_t>& best_step) const;
+  enum class BackgroundSave { kIfDone, kWait };
+  // Throws what went wrong with a checkpoint that is written in the background.
+  void finish_background_save(Run& run, BackgroundSave wait);
   void stop_if_asked(Run& run);
   struct UpdateNumbers {
     double loss = 0, own_loss = 0;  // of all ranks, of this one

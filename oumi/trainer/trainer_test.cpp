@@ -11,6 +11,8 @@
 
 #include "oumi/base/files.h"
 #include "oumi/base/stop_signal.h"
+#include "oumi/base/strings.h"
+#include "oumi/checkpoint/manifest.h"
 #include "oumi/data/tensor_dataset.h"
 #include "oumi/models/state.h"
 #include "oumi/nn/layers.h"
@@ -63,6 +65,60 @@ TrainingArguments arguments(const TemporaryDirectory& folder) {
 void expect_equal_weights(const Model& a, const Model& b) {
   const StateDict left = state_dict(a), right = state_dict(b);
   for (const auto& [name, tensor] : left) EXPECT_TRUE(at::equal(tensor, right.at(name))) << name;
+}
+
+TrainingArguments saving_arguments(const TemporaryDirectory& folder) {
+  TrainingArguments args = arguments(folder);
+  args.save_strategy = "steps";
+  args.save_steps = 2;
+  args.max_steps = 8;
+  args.save_total_limit = 2;
+  return args;
+}
+
+TEST(AsyncSave, GivesTheSameCheckpoints) {
+  std::vector<std::string> manifests[2];
+  for (const bool async : {false, true}) {
+    const TemporaryDirectory folder;
+    TrainingArguments args = saving_arguments(folder);
+    args.async_save = async;
+    Trainer({.model = make_net(), .args = args, .train_dataset = make_data(20)}).train();
+    for (const char* name : {"checkpoint-2", "checkpoint-4", "checkpoint-6", "checkpoint-8"}) {
+      const std::filesystem::path checkpoint = folder.path() / name;
+      if (!std::filesystem::exists(checkpoint)) continue;
+      EXPECT_TRUE(verify_checkpoint(checkpoint).ok()) << verify_checkpoint(checkpoint).summary();
+      for (const char* file : {"model.safetensors", "optimizer.safetensors", "rng_state.safetensors", "data_state.json"}) {
+        manifests[async].push_back(cat(name, " ", file, " ", read_manifest(checkpoint).files.at(file).xxh3_128));
+      }
+    }
+    EXPECT_FALSE(std::filesystem::exists(folder.path() / "checkpoint-4")) << "save_total_limit";
+  }
+  EXPECT_EQ(manifests[1], manifests[0]);
+  EXPECT_EQ(manifests[0].size(), 8u);
+}
+
+TEST(AsyncSave, ReportsItsErrorsAtALaterStep) {
+  const TemporaryDirectory folder;
+  TrainingArguments args = saving_arguments(folder);
+  args.async_save = true;
+  args.max_steps = 1000000;
+  args.save_steps = 4;
+  TrainerOptions options{.model = make_net(), .args = args, .train_dataset = make_data(20)};
+  // A folder where the manifest goes: the commit fails in the background.
+  options.save_beside_weights = [](const std::filesystem::path& directory) { std::filesystem::create_directory(directory / "manifest.json"); };
+  Trainer trainer(std::move(options));
+  std::string message;
+  try {
+    trainer.train();
+  } catch (const EnvironmentError& error) {
+    message = describe(error);
+  }
+  EXPECT_THAT(message, HasSubstr("manifest.json"));
+  EXPECT_GE(trainer.state().global_step, 4);
+  EXPECT_LE(trainer.state().global_step, 8);  // the next save waits for it
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    EXPECT_THAT(entry.path().filename().string(), ::testing::Not(HasSubstr("checkpoint"))) << "left behind";
+  }
 }
 
 TEST(StepPlan, FollowsHuggingFace) {

@@ -79,4 +79,7 @@ kill_series every_fifth $every_fifth training.save_steps=5
 # A save at every step: most of the time is spent writing, so kills hit half-written checkpoints and rotations.
 kill_series every_step $every_step training.save_steps=1 training.save_total_limit=2 training.dataloader_num_workers=2 training.max_steps=24
 
+# The same with the disk's part of a save in the background.
+kill_series in_background $every_step training.async_save=true training.save_steps=1 training.save_total_limit=2 training.max_steps=24
+
 report_and_exit
