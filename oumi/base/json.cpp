@@ -4,6 +4,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/files.h"
+#include "oumi/base/json_depth.h"
 #include "oumi/base/strings.h"
 
 namespace oumi {
@@ -12,6 +13,7 @@ namespace {
 
 template <class AnyJson>
 AnyJson parse(const std::string& text, const std::string& origin) {
+  if (too_deep_at(text)) throw UserError(origin, cat("expected JSON of at most ", kMaxJsonDepth, " levels, got more"));
   try {
     return AnyJson::parse(text);
   } catch (const typename AnyJson::parse_error& error) {

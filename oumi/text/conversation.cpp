@@ -4,6 +4,7 @@
 #include <array>
 
 #include "oumi/base/error.h"
+#include "oumi/base/json_depth.h"
 #include "oumi/base/strings.h"
 
 namespace oumi {
@@ -200,6 +201,7 @@ Json template_messages(const Conversation& conversation, const ToolCallForm& for
         if (!form.arguments_as_dict) break;
         Json& arguments = call["function"]["arguments"];
         const auto text = arguments.get<std::string>();
+        if (too_deep_at(text)) fail(origin, cat("messages[", i, "].tool_calls"), cat("expected arguments of at most ", kMaxJsonDepth, " levels, got more"));
         arguments = text.empty() ? Json::object() : Json::parse(text, nullptr, /*allow_exceptions=*/false);
         if (!arguments.is_object()) {
           fail(origin, cat("messages[", i, "].tool_calls: arguments of ", call["function"]["name"].get<std::string>()), "expected a JSON object, got " + text);

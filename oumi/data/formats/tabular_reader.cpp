@@ -17,6 +17,12 @@ namespace {
 
 constexpr const char* kDamagedHint = "the file is damaged or truncated; write or download it again";
 
+// Offsets and text are checked: Arrow's readers take them as they are, and a damaged file's would point anywhere.
+std::shared_ptr<arrow::Table> table_of(std::shared_ptr<arrow::RecordBatch> batch, const std::string& origin) {
+  check_arrow(batch->ValidateFull(), origin, kDamagedHint);
+  return check_arrow(arrow::Table::FromRecordBatches({std::move(batch)}), origin);
+}
+
 // unit = row group << 32 | block within it.
 class ParquetReader : public TabularReader {
  public:
@@ -49,7 +55,7 @@ class ParquetReader : public TabularReader {
       check_arrow(batches_->ReadNext(&batch), where(), kDamagedHint);
       if (batch != nullptr) {
         ++block_;
-        if (batch->num_rows() > 0) return check_arrow(arrow::Table::FromRecordBatches({batch}), where());
+        if (batch->num_rows() > 0) return table_of(batch, where());
         continue;
       }
       ++group_;
@@ -87,10 +93,6 @@ std::shared_ptr<arrow::io::MemoryMappedFile> map_file(const std::string& path) {
   return check_arrow(arrow::io::MemoryMappedFile::Open(path, arrow::io::FileMode::READ), path);
 }
 
-std::shared_ptr<arrow::Table> table_of(std::shared_ptr<arrow::RecordBatch> batch, const std::string& origin) {
-  return check_arrow(arrow::Table::FromRecordBatches({std::move(batch)}), origin);
-}
-
 // The IPC file format: batches by index.
 class ArrowFileReader : public TabularReader {
  public:
@@ -101,7 +103,7 @@ class ArrowFileReader : public TabularReader {
       auto batch =
           check_arrow(reader_->ReadRecordBatch(static_cast<int>(unit_)), cat(origin_, ": record batch ", unit_), kDamagedHint);
       ++unit_;
-      if (batch->num_rows() > 0) return table_of(std::move(batch), origin_);
+      if (batch->num_rows() > 0) return table_of(std::move(batch), cat(origin_, ": record batch ", unit_ - 1));
     }
     return nullptr;
   }
@@ -121,7 +123,7 @@ class ArrowStreamReader : public TabularReader {
   explicit ArrowStreamReader(const std::string& path) : origin_(path) { open(); }
   std::shared_ptr<arrow::Table> next() override {
     while (auto batch = read()) {
-      if (batch->num_rows() > 0) return table_of(std::move(batch), origin_);
+      if (batch->num_rows() > 0) return table_of(std::move(batch), cat(origin_, ": record batch ", unit_ - 1));
     }
     return nullptr;
   }

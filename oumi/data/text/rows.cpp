@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "oumi/base/files.h"
+#include "oumi/base/json_depth.h"
 #include "oumi/data/formats/tabular_files.h"
 #include "oumi/data/formats/tabular_reader.h"
 #include "oumi/data/text/arrow_json.h"
@@ -271,6 +272,7 @@ std::string TextRow::origin() const { return file_ == nullptr ? "row" : cat(*fil
 
 Json TextRow::json() const {
   if (is_document || source.empty()) return value;
+  if (const auto at = too_deep_at(source)) throw UserError(origin(), cat("expected JSON of at most ", kMaxJsonDepth, " levels, got more at column ", *at + 1));
   try {
     return Json::parse(source);
   } catch (const Json::parse_error& error) {
@@ -304,6 +306,7 @@ RowSource row_source(const DatasetRequest& request, const RowSourceOptions& opti
   }
   const fs::path& path = request.require_path();
   if (fs::is_directory(path)) return source_of_folder(request, options);
+  if (!fs::is_regular_file(path)) throw UserError(path.string(), "expected a file or a folder, got a pipe or device");
   const auto format = row_format(path, options);
   if (!format) throw UserError(path.string(), "expected a .jsonl, .json, .parquet, .arrow or .csv file, got extension '" + path.extension().string() + "'");
   // As in Oumi, a file that is named is read, whatever split a recipe asked the Hub's dataset for.

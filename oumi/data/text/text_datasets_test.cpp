@@ -1,6 +1,7 @@
 #include "oumi/data/text/text_datasets.h"
 
 #include "oumi/data/stream.h"
+#include "oumi/data/text/rows.h"
 #include "oumi/data/text/testing.h"
 #include "oumi/data/text/token_report.h"
 
@@ -203,6 +204,33 @@ TEST_F(TextDatasets, BadRowsAreNamed) {
   for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "cache" / "tokens")) EXPECT_EQ(entry.path().extension(), ".lock");
   context.tokenizer = nullptr;
   EXPECT_THAT(bad("l.jsonl", good), HasSubstr("need a tokenizer"));
+}
+
+TEST_F(TextDatasets, RowsThatNestTooDeeplyAreNamed) {
+  const std::string good = R"({"messages": [{"role": "user", "content": "Hi"}]})";
+  const std::string deep = std::string(100000, '[') + std::string(100000, ']');
+  EXPECT_THAT(testing::error_of([&] { make("text_sft", file("a.jsonl", good + "\n" + deep + "\n")); }), HasSubstr("a.jsonl, line 2] expected JSON of at most 500 levels, got more at column 501"));
+  EXPECT_THAT(testing::error_of([&] { make("text_sft", file("b.json", deep)); }), HasSubstr("expected JSON of at most 500 levels"));
+  const std::string brackets(2000, '[');  // in text they nest nothing
+  EXPECT_EQ(make("text_sft", file("c.jsonl", R"({"messages": [{"role": "user", "content": "\")" + brackets + "\"}]}"))->size(), 1);
+}
+
+// Arrow's readers take offsets as they are in the file.
+TEST_F(TextDatasets, DamagedArrowFilesGiveRowsOrAnError) {
+  const std::string whole = testing::read(testing::golden_folder() / "data/table.arrow");
+  int errors = 0;
+  for (std::size_t at = 8; at < whole.size(); at += 5) {
+    std::string damaged = whole;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x55);
+    const auto reader = open_rows({{file("damaged.arrow", damaged)}, RowFormat::kArrow});
+    try {
+      for (TextRow row; reader->next(row);) row.json();
+    } catch (const UserError& error) {
+      ++errors;
+      EXPECT_THAT(error.component(), HasSubstr("damaged.arrow"));
+    }
+  }
+  EXPECT_GT(errors, 10);
 }
 
 TEST_F(TextDatasets, ChecksIdsAndSupervision) {
