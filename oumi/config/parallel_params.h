@@ -25,6 +25,9 @@ struct FSDPParams {
   std::optional<std::string> transformer_layer_cls;
   bool sync_module_states = true;
 
+  // --- ours ---
+  std::optional<std::int64_t> shard_group_size;
+
   bool operator==(const FSDPParams&) const = default;
 };
 

@@ -126,11 +126,7 @@ constexpr Row kRows[] = {
     // --- ranks ---
     {"fsdp.enable_fsdp", "true", kHonoured, "weights, gradients and optimizer state are sharded over ranks; docs/distributed.md",
      [](const Config&) { return false; }},
-    {"fsdp.sharding_strategy", "HYBRID_SHARD, HYBRID_SHARD_ZERO2", kRefused, "sharding within machines and copying between them is not built yet",
-     [](const Config& c) {
-       return c.fsdp.enable_fsdp &&
-              (c.fsdp.sharding_strategy == ShardingStrategy::kHybridShard || c.fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2);
-     }},
+    {"fsdp.sharding_strategy", "HYBRID_SHARD, HYBRID_SHARD_ZERO2", kHonoured, "sharded within a machine, or groups of shard_group_size ranks, and copied between them", [](const Config&) { return false; }},
     {"fsdp.cpu_offload", "true", kRefused, "shards outside of the device's memory are not built yet",
      [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.cpu_offload; }},
     {"fsdp.mixed_precision", "fp16", kRefused, "float16 with loss scaling is not built yet; bf16 is",

@@ -53,6 +53,13 @@ void validate_parallel(const TrainingConfig& config) {
   }
   if (config.fsdp.mixed_precision) check_word("fsdp.mixed_precision", *config.fsdp.mixed_precision, {"fp16", "bf16"});
   check_at_least<std::int64_t>("fsdp.min_num_params", config.fsdp.min_num_params, 0);
+  if (config.fsdp.shard_group_size) {
+    check_at_least<std::int64_t>("fsdp.shard_group_size", *config.fsdp.shard_group_size, 1);
+    const ShardingStrategy strategy = config.fsdp.sharding_strategy;
+    if (strategy != ShardingStrategy::kHybridShard && strategy != ShardingStrategy::kHybridShardZero2) {
+      throw_rule("fsdp.shard_group_size", "none unless sharding_strategy is HYBRID_SHARD or HYBRID_SHARD_ZERO2", shown(*config.fsdp.shard_group_size));
+    }
+  }
   validate_deepspeed(config.deepspeed, config.training.trainer_type);
   const ParallelParams& parallel = config.parallel;
   check_at_least<std::int64_t>("parallel.tensor_model_parallel_size", parallel.tensor_model_parallel_size, 1);

@@ -66,8 +66,8 @@ class UnitHook final : public CallHook {
 
 class ShardedModel final : public Sharding {
  public:
-  ShardedModel(std::shared_ptr<ProcessGroup> group, Module& model, const NamedTensors& parameters, const ShardingOptions& options)
-      : group_(std::move(group)), options_(options) {
+  ShardedModel(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options)
+      : group_(std::move(groups.shard)), copies_(std::move(groups.copies)), options_(options) {
     for (const auto& [name, parameter] : parameters) {
       shards_.push_back({.name = name, .shape = parameter.sizes().vec(), .trained = parameter.requires_grad()});
     }
@@ -105,11 +105,11 @@ class ShardedModel final : public Sharding {
   void end_backward(Unit& unit) {
     if (!unit.in_backward) return;
     unit.in_backward = false;
-    for (auto& flat : unit.flats) flat->start_reduce();
+    for (auto& flat : unit.flats) flat->start_reduce(group_->world_size() * copies_->world_size());
     free(unit);
   }
 
-  void backward(const Tensor& loss, bool /*last*/) override {
+  void backward(const Tensor& loss, bool last) override {
     before_backward(*units_.back());  // the model itself
     loss.backward();
     // Units without an argument that needs a gradient end here. One that no rank's forward has used has nothing to reduce.
@@ -120,9 +120,8 @@ class ShardedModel final : public Sharding {
         free(*unit);
       }
     }
-    for (auto& unit : units_) {
-      for (auto& flat : unit->flats) flat->finish_reduce();
-    }
+    for_each_flat([](FlatParameters& flat) { flat.finish_reduce(); });
+    if (last && copies_->world_size() > 1) add_up_copies();
   }
 
   double clip_gradients(double max_norm) override {
@@ -183,6 +182,17 @@ class ShardedModel final : public Sharding {
   }
 
  private:
+  // Once for all micro-batches of an update.
+  void add_up_copies() {
+    std::vector<std::int64_t> used;
+    for_each_flat([&](FlatParameters& flat) { used.push_back(flat.gradient().defined() ? 1 : 0); });
+    used = copies_->max(used, "averaging gradients over copies of the model");
+    std::size_t i = 0;
+    for_each_flat([&](FlatParameters& flat) {
+      if (used[i++] != 0) flat.add_up_copies(*copies_);
+    });
+  }
+
   void add_unit(const WrappedUnit& wrapped, const NamedTensors& parameters) {
     auto unit = std::make_unique<Unit>();
     unit->name = wrapped.name;
@@ -242,7 +252,7 @@ class ShardedModel final : public Sharding {
     }
   }
 
-  std::shared_ptr<ProcessGroup> group_;
+  std::shared_ptr<ProcessGroup> group_, copies_;
   ShardingOptions options_;
   std::vector<std::unique_ptr<Unit>> units_;
   std::vector<Unit*> forward_order_;
@@ -286,8 +296,8 @@ void UnitHook::after(Module&, const TensorRefs& results) {
 
 }  // namespace
 
-std::unique_ptr<Sharding> shard_model(std::shared_ptr<ProcessGroup> group, Module& model, const NamedTensors& parameters, const ShardingOptions& options) {
-  return std::make_unique<ShardedModel>(std::move(group), model, parameters, options);
+std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options) {
+  return std::make_unique<ShardedModel>(std::move(groups), model, parameters, options);
 }
 
 }  // namespace oumi

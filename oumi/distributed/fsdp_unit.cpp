@@ -66,7 +66,7 @@ void FlatParameters::free() {
   whole_ = false;
 }
 
-void FlatParameters::start_reduce() {
+void FlatParameters::start_reduce(std::int64_t ranks_in_mean) {
   if (!trained_) return;
   const at::NoGradGuard no_grad;
   finish_reduce();
@@ -78,7 +78,7 @@ void FlatParameters::start_reduce() {
     whole.narrow(0, member.offset, member.size).copy_(gradient.reshape({-1}));
     gradient.reset();
   }
-  whole.div_(static_cast<double>(group_.world_size()));
+  whole.div_(static_cast<double>(ranks_in_mean));
   reduced_ = at::empty({part_}, local_.options());
   reduce_ = group_.reduce_scatter(reduced_, whole, "averaging gradients");
 }
@@ -93,6 +93,12 @@ void FlatParameters::finish_reduce() {
     gradient_ = reduced_;
   }
   reduced_.reset();
+}
+
+void FlatParameters::add_up_copies(ProcessGroup& copies) {
+  const at::NoGradGuard no_grad;
+  if (!gradient_.defined()) gradient_ = at::zeros({part_}, local_.options());
+  copies.all_reduce(gradient_, ReduceKind::kSum, "averaging gradients over copies of the model");
 }
 
 void FlatParameters::drop_gradients() {

@@ -29,8 +29,10 @@ class FlatParameters {
   bool whole() const noexcept { return whole_; }
 
   // Hands this micro-batch's gradients over to be summed over ranks, and lets go of them.
-  void start_reduce();
+  void start_reduce(std::int64_t ranks_in_mean);
   void finish_reduce();
+  // The sum of what each copy of the model has.
+  void add_up_copies(ProcessGroup& copies);
   void drop_gradients();
 
   // All elements over all ranks in the shards' dtype.

@@ -103,6 +103,8 @@ struct ProcessGroup::State {
   std::int64_t calls = 0;
   int depth = 0;                              // of guards within each other
   std::shared_ptr<std::atomic<double>> spent;  // in collectives: one for a group and its subgroups
+  std::string meeting = "group";  // of subgroups
+  int subgroups = 0;              // made so far: each meets at a place of its own
 
   // Of layout's ranks, which meet under `prefix`.
   void connect_backends(const std::string& prefix);
@@ -129,6 +131,7 @@ void ProcessGroup::State::connect_backends(const std::string& prefix) {
 
 std::shared_ptr<ProcessGroup> ProcessGroup::subgroup(const std::vector<std::int64_t>& members, const std::string& name) {
   auto result = std::make_shared<ProcessGroup>();
+  const std::string meeting = cat(state_->meeting, "/", name, "#", state_->subgroups++);
   if (members.size() < 2) return result;
   State& state = *result->state_;
   state.layout = state_->layout;
@@ -140,7 +143,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::subgroup(const std::vector<std::int6
   state.world_rank = state_->world_rank;
   state.name = name;
   state.spent = state_->spent;
-  state.connect_backends("group/" + name);
+  state.meeting = meeting;
+  state.connect_backends(meeting);
   return result;
 }
 
@@ -279,7 +283,8 @@ void ProcessGroup::broadcast(const Tensor& tensor, std::int64_t root, const char
   });
 }
 
-PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& input, const char* what) {
+template <class Start>
+PendingCollective ProcessGroup::start(const Tensor& output, const Tensor& input, const char* what, Start&& start) {
   if (!state_->group) {
     output.copy_(input);
     return {};
@@ -287,22 +292,17 @@ PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& i
   c10::intrusive_ptr<c10d::Work> work;
   guard(what, [&] {
     Tensor to = output, from = input;
-    work = state_->group->_allgather_base(to, from);
+    work = start(*state_->group, to, from);
   });
   return PendingCollective([this, work, what, output, input] { guard(what, [&] { work->wait(); }); });
 }
 
+PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& input, const char* what) {
+  return start(output, input, what, [](c10d::ProcessGroup& group, Tensor& to, Tensor& from) { return group._allgather_base(to, from); });
+}
+
 PendingCollective ProcessGroup::reduce_scatter(const Tensor& output, const Tensor& input, const char* what) {
-  if (!state_->group) {
-    output.copy_(input);
-    return {};
-  }
-  c10::intrusive_ptr<c10d::Work> work;
-  guard(what, [&] {
-    Tensor to = output, from = input;
-    work = state_->group->_reduce_scatter_base(to, from);
-  });
-  return PendingCollective([this, work, what, output, input] { guard(what, [&] { work->wait(); }); });
+  return start(output, input, what, [](c10d::ProcessGroup& group, Tensor& to, Tensor& from) { return group._reduce_scatter_base(to, from); });
 }
 
 void ProcessGroup::barrier(const char* what) {

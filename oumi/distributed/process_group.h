@@ -50,8 +50,8 @@ class ProcessGroup {
   ProcessGroup();
   // Meets the other ranks. Throws EnvironmentError naming the ranks that did not come, or the address that does not answer.
   static std::shared_ptr<ProcessGroup> connect(const RankLayout& layout, const ProcessGroupOptions& options = {});
-  // The group of `members` (ranks of this group, ascending, this one among them), whose own ranks are their positions. Every member
-  // calls it with the same list and name; groups have names of their own. Throws EnvironmentError.
+  // The group of `members` (ranks of this group, ascending, this one among them), whose own ranks are their positions. Every rank of
+  // this group calls it, members with the same list and name, others with names of their own. Throws EnvironmentError.
   std::shared_ptr<ProcessGroup> subgroup(const std::vector<std::int64_t>& members, const std::string& name);
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
@@ -96,6 +96,8 @@ class ProcessGroup {
  private:
   struct State;
   [[noreturn]] void fail(const char* what, const std::exception& cause);
+  template <class Start>
+  PendingCollective start(const Tensor& output, const Tensor& input, const char* what, Start&& start);
   std::unique_ptr<State> state_;
 };
 

@@ -21,4 +21,17 @@ struct RankMesh {
 // not divide the world.
 RankMesh make_rank_mesh(std::shared_ptr<ProcessGroup> world, std::int64_t tensor_size);
 
+// A data-parallel group as a grid of its own: shards of one copy of the model inside, copies outside.
+struct ShardGroups {
+  std::shared_ptr<ProcessGroup> shard;   // ranks that have one copy's shards among them
+  std::shared_ptr<ProcessGroup> copies;  // ranks with the same shards
+
+  // Of the ranks with the same shards, the one that writes them.
+  bool writes_shards() const { return copies->is_main(); }
+};
+
+// Rank r of `data` has shard r % shard_size of copy r / shard_size; 0: all ranks are one copy. Every rank calls it. Throws
+// UserError naming `setting` where shard_size does not divide the group.
+ShardGroups make_shard_groups(const std::shared_ptr<ProcessGroup>& data, std::int64_t shard_size, const char* setting);
+
 }  // namespace oumi

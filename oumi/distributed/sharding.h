@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "oumi/distributed/process_group.h"
+#include "oumi/distributed/rank_mesh.h"
 #include "oumi/distributed/sharding_options.h"
 #include "oumi/tensors/module.h"
 
@@ -61,9 +62,9 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 struct GradientSyncOptions;
 std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, const NamedTensors& trained, const GradientSyncOptions& options);
 
-// FSDP: `parameters` are all of the model's, each once; those below a unit are whole only while it computes. Units are found by
+// FSDP, within groups.shard; gradients are averaged over groups.copies too, whose ranks start with the same weights. `parameters` are all of the model's, each once; those below a unit are whole only while it computes. Units are found by
 // `options`; what is in none belongs to the model itself, which is whole from the beginning of forward to the end of backward.
 // Throws UserError for a wrap class that no module has or that is a plain torch module (which has no call path).
-std::unique_ptr<Sharding> shard_model(std::shared_ptr<ProcessGroup> group, Module& model, const NamedTensors& parameters, const ShardingOptions& options);
+std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options);
 
 }  // namespace oumi

@@ -21,6 +21,10 @@ struct ShardingOptions {
   bool bf16_weights = false;              // gather and compute in bfloat16; the shards stay float32
   bool backward_prefetch = true;          // gather the next unit of backward while one computes
   bool forward_prefetch = false;          // the same in forward
+  // Ranks that have one copy's shards among them (neighbours); gradients are also averaged over the copies (hybrid sharding: FSDP's
+  // HYBRID_SHARD). 0: all ranks are one copy.
+  std::int64_t shard_group_size = 0;
+  bool shard_within_machine = false;  // shard_group_size is the ranks of one machine
   bool sharded_weights_in_checkpoints = false;  // each rank writes its own part, instead of one model.safetensors
 
   bool shards_weights() const { return mode == ShardingMode::kShardGradOp || mode == ShardingMode::kFullShard; }

@@ -110,11 +110,12 @@ TEST_P(ShardingEquality, TakesTheStepsOfOneRank) {
   const auto errors = run_ranks(world, kQuick, [&](std::shared_ptr<ProcessGroup> group) {
     Net& net = nets[static_cast<std::size_t>(group->rank())];
     auto sharding = options.mode == ShardingMode::kZero1 ? shard_optimizer(group, parameters_of(*net), {.find_unused_parameters = true})
-                                                         : shard_model(group, *net, parameters_of(*net), options);
+                                                         : shard_model(make_shard_groups(group, options.shard_group_size, "size"), *net, parameters_of(*net), options);
     std::int64_t own = 0, all = 0;
     for (const ParameterShard& shard : sharding->shards()) own += shard.end - shard.begin;
     for (const Tensor& parameter : net->parameters()) all += parameter.numel();
-    EXPECT_LE(own, all / world + 4 * world);
+    const std::int64_t parts = options.shard_group_size > 0 ? options.shard_group_size : world;
+    EXPECT_LE(own, all / parts + 4 * parts);
     for (int step = 0; step < kSteps; ++step) {
       for (int i = 0; i < kMicroBatches; ++i) {
         const Tensor part = batch_of(step, i).chunk(world)[group->rank()];
@@ -156,13 +157,15 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"full_3", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .forward_prefetch = true}, 3},
                       Case{"grad_op", {.mode = ShardingMode::kShardGradOp, .wrap_classes = {"Block"}}, 2},
                       Case{"by_size", {.mode = ShardingMode::kFullShard, .min_num_params = 20, .backward_prefetch = false}, 2},
-                      Case{"one_unit", {.mode = ShardingMode::kFullShard}, 2}),
+                      Case{"one_unit", {.mode = ShardingMode::kFullShard}, 2},
+                      Case{"hybrid_3_by_2", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .shard_group_size = 2}, 6},
+                      Case{"hybrid_grad_op", {.mode = ShardingMode::kShardGradOp, .min_num_params = 20, .shard_group_size = 3}, 6}),
     [](const auto& info) { return std::string(info.param.name); });
 
 TEST(ShardModel, FreesWhatIsNotInUse) {
   const auto errors = run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
     Net net;
-    const auto sharding = shard_model(group, *net, parameters_of(*net), {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}});
+    const auto sharding = shard_model(make_shard_groups(group, 0, "size"), *net, parameters_of(*net), {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}});
     const Tensor loss = net(batch_of(0, 0));
     EXPECT_EQ(net->blocks[0]->weight.storage().nbytes(), 0U);
     EXPECT_GT(net->first.storage().nbytes(), 0U);  // the model's own stay until backward has ended
@@ -173,6 +176,14 @@ TEST(ShardModel, FreesWhatIsNotInUse) {
   EXPECT_THAT(errors, ::testing::Each(""));
 }
 
+TEST(ShardGroups, NeedEqualCopies) {
+  const auto errors = run_ranks(3, kQuick, [](std::shared_ptr<ProcessGroup> group) {
+    EXPECT_EQ(make_shard_groups(group, 3, "size").copies->world_size(), 1);
+    make_shard_groups(group, 2, "size");
+  });
+  EXPECT_THAT(errors, ::testing::Each(::testing::HasSubstr("[size] expected a divisor of the number of data-parallel ranks (3), got 2")));
+}
+
 struct PlainImpl : Module {
   PlainImpl() { register_module("plain", torch::nn::Linear(2, 2)); }
 };
@@ -180,7 +191,7 @@ struct PlainImpl : Module {
 TEST(ShardModel, RefusesClassesThatAreNoUnits) {
   const auto error_of = [](Module& model, const std::string& name) {
     try {
-      shard_model(std::make_shared<ProcessGroup>(), model, parameters_of(model), {.mode = ShardingMode::kFullShard, .wrap_classes = {name}});
+      shard_model(make_shard_groups(std::make_shared<ProcessGroup>(), 0, "size"), model, parameters_of(model), {.mode = ShardingMode::kFullShard, .wrap_classes = {name}});
     } catch (const UserError& error) {
       return describe(error);
     }

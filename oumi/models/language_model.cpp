@@ -99,7 +99,7 @@ Tensor LanguageModel::loss(const Tensor& hidden, const Batch& batch) {
   }
   const Tensor targets = shifted_labels(batch, labels).flatten();
   const Tensor rows = hidden.flatten(0, 1);
-  const nn::Linear head = output_head();
+  nn::Linear head = output_head();
   Tensor sum;
   if (head->adapter) {
     // An adapter's product is no plain weight, so these logits are whole.
@@ -113,12 +113,15 @@ Tensor LanguageModel::loss(const Tensor& hidden, const Batch& batch) {
                                             .soft_cap = final_logit_soft_cap(),
                                             .reduction = kernels::LossReduction::kSum});
   } else {
-    sum = kernels::linear_cross_entropy(rows, head->weight,
-                                        head->bias.defined() ? std::optional<Tensor>(head->bias) : std::nullopt, targets,
-                                        {.ignore_index = kIgnored,
-                                         .label_smoothing = label_smoothing_,
-                                         .soft_cap = final_logit_soft_cap(),
-                                         .reduction = kernels::LossReduction::kSum});
+    const kernels::LinearCrossEntropyOptions options{.ignore_index = kIgnored,
+                                                     .label_smoothing = label_smoothing_,
+                                                     .soft_cap = final_logit_soft_cap(),
+                                                     .reduction = kernels::LossReduction::kSum};
+    // On the head's call path: where it is a unit of FSDP, its weight is there within its calls alone.
+    const auto fused = [&head = *head, targets, options](const Tensor& input) {
+      return kernels::linear_cross_entropy(input, head.weight, head.bias.defined() ? std::optional<Tensor>(head.bias) : std::nullopt, targets, options);
+    };
+    sum = call_path::call(*head, fused, rows);
   }
   if (const Tensor* items = batch.find("num_items_in_batch")) return sum / items->to(sum.device(), sum.scalar_type());
   // No label that counts: 0 with a graph, where a mean would be NaN.

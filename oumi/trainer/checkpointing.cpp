@@ -144,12 +144,13 @@ bool Trainer::weights_in_parts() const {
 // What each rank writes: its random state and its parts.
 void Trainer::write_own_files(Run& run, const fs::path& directory) {
   CheckpointFiles files(directory);
-  if (weights_in_parts()) {
+  const bool writes_shards = run.sharding && run.shard_groups.writes_shards();
+  if (writes_shards && weights_in_parts()) {
     StateDict buffers;
     for (const auto& [name, tensor] : state_dict(*model_)) {
       if (!tensor.requires_grad() && !is_sharded(*run.sharding, name)) buffers.set(name, tensor);
     }
-    add_weights_part(files, *group_, run.sharding->shards(), buffers);
+    add_weights_part(files, *run.shard_groups.shard, run.sharding->shards(), buffers);
   }
   if (args_.save_only_model) return;
   files.add_state(rng_file(*group_), {{"cpu", run.boundary.rng_state}});
@@ -157,7 +158,7 @@ void Trainer::write_own_files(Run& run, const fs::path& directory) {
   if (language && language->tensor_parallel() && mesh_.writes_model()) {
     add_tensor_parallel_optimizer(files, *language, optimizer_state(*run.optimizer, run.parameter_names));
   }
-  if (run.sharding) add_optimizer_part(files, *group_, run.sharding->shards(), optimizer_state(*run.optimizer, run.parameter_names));
+  if (writes_shards) add_optimizer_part(files, *run.shard_groups.shard, run.sharding->shards(), optimizer_state(*run.optimizer, run.parameter_names));
 }
 
 // What rank 0 writes: everything that is the same on all ranks.

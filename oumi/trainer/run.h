@@ -47,7 +47,8 @@ struct Trainer::Run {
   std::shared_ptr<LrScheduler> scheduler;
   std::unique_ptr<ExponentialMovingAverage> ema;
   std::unique_ptr<GradientSync> gradient_sync;  // with several ranks: this one,
-  std::unique_ptr<Sharding> sharding;           // or this one
+  std::unique_ptr<Sharding> sharding;           // or this one,
+  ShardGroups shard_groups;                     // whose ranks these are
   std::unique_ptr<StragglerWatch> straggler;    // with several ranks
   bool last_micro_batch = true;                 // of the update: gradients are averaged after it
   std::vector<std::string> parameter_names;  // in the optimizer's order

@@ -13,7 +13,13 @@ ShardingOptions from_fsdp(const FSDPParams& fsdp) {
   switch (fsdp.sharding_strategy) {
     case ShardingStrategy::kFullShard: options.mode = ShardingMode::kFullShard; break;
     case ShardingStrategy::kShardGradOp: options.mode = ShardingMode::kShardGradOp; break;
-    default: return options;  // NO_SHARD; the hybrid ones are refused
+    case ShardingStrategy::kHybridShard: options.mode = ShardingMode::kFullShard; break;
+    case ShardingStrategy::kHybridShardZero2: options.mode = ShardingMode::kShardGradOp; break;
+    case ShardingStrategy::kNoShard: return options;  // DDP
+  }
+  if (fsdp.sharding_strategy == ShardingStrategy::kHybridShard || fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2) {
+    options.shard_group_size = fsdp.shard_group_size.value_or(0);
+    options.shard_within_machine = !fsdp.shard_group_size;
   }
   if (fsdp.auto_wrap_policy == AutoWrapPolicy::kTransformerBasedWrap) {
     if (fsdp.transformer_layer_cls) {

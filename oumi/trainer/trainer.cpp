@@ -328,6 +328,7 @@ void Trainer::set_up_ranks(Run& run) {
                     "choose another optimizer, or train without sharding");
   }
   if (args_.sharding.mode == ShardingMode::kZero1) {
+    run.shard_groups = make_shard_groups(mesh_.data, 0, "");
     run.sharding = shard_optimizer(mesh_.data, trained, options);
     return;
   }
@@ -335,7 +336,17 @@ void Trainer::set_up_ranks(Run& run) {
     throw UserError(args_.ema_decay ? "training.ema_decay" : "training.log_histograms", "needs the whole weights after each step: expected none with sharded weights, got one",
                     "leave it out, or use a strategy that keeps weights whole (NO_SHARD, ZERO_1)");
   }
-  run.sharding = shard_model(mesh_.data, *model_, unique_named_parameters(*model_), args_.sharding);
+  run.shard_groups = make_shard_groups(mesh_.data, shard_group_size(), "fsdp.shard_group_size");
+  run.sharding = shard_model(run.shard_groups, *model_, unique_named_parameters(*model_), args_.sharding);
+}
+
+// Of hybrid sharding; 0 for none.
+std::int64_t Trainer::shard_group_size() const {
+  if (!args_.sharding.shard_within_machine) return args_.sharding.shard_group_size;
+  const std::int64_t local = group_->layout().local_world_size;
+  if (local % mesh_.tensor->world_size() == 0) return local / mesh_.tensor->world_size();
+  throw UserError("fsdp.shard_group_size", cat("a tensor-parallel group is spread over machines: expected a multiple of ", mesh_.tensor->world_size(), " ranks on each, got ", local),
+                  "set fsdp.shard_group_size");
 }
 
 // What a model that is spread over ranks rules out.

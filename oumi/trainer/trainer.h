@@ -167,6 +167,7 @@ class Trainer {
   std::filesystem::path find_checkpoint();
   void set_up_ranks(Run& run);
   void check_tensor_parallel() const;
+  std::int64_t shard_group_size() const;
   double clip_gradients(Run& run);
   void save_checkpoint(Run& run);
   void remove_older_checkpoints(const std::optional<std::int64_t>& best_step) const;

@@ -76,6 +76,35 @@ same one2 gradop2
 launch 2 recomputed2 $(fsdp FULL_SHARD) --training.enable_gradient_checkpointing=true \
   '--training.gradient_checkpointing_kwargs={layer_classes: [Conv2d, Linear]}'
 same one2 recomputed2
+
+CASE="hybrid sharding: two copies of two shards"
+# shellcheck disable=SC2046
+launch 4 hybrid4 $(fsdp HYBRID_SHARD) --fsdp.shard_group_size=2 --training.save_strategy=steps --training.save_steps=20
+same one4 hybrid4
+same_eval one4 hybrid4
+expect_file hybrid4/checkpoint-20/optimizer-00002-of-00002.safetensors hybrid4/checkpoint-20/rng_state_3.safetensors
+# shellcheck disable=SC2046
+launch 4 hybrid4_zero2_ga2 "$(ga 2)" --training.per_device_train_batch_size=2 $(fsdp HYBRID_SHARD_ZERO2) --fsdp.shard_group_size=2
+same one4 hybrid4_zero2_ga2
+# From there on with other ranks: one machine's two as the shards of one copy, and one process.
+resume=(--training.save_strategy=steps --training.save_steps=20 --training.try_resume_from_last_checkpoint=true)
+for layout in shards alone; do
+  mkdir $layout
+  cp -r hybrid4/checkpoint-20 hybrid4/metrics_rank0000.jsonl $layout
+done
+# shellcheck disable=SC2046
+launch 2 shards "$(ga 2)" $(fsdp HYBRID_SHARD) "${resume[@]}"
+same one4 shards
+expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir alone "$(ga 4)" "${resume[@]}"
+same one4 alone
+
+CASE="NO_SHARD is DDP"
+# shellcheck disable=SC2046
+launch 2 no_shard2 $(fsdp NO_SHARD) --training.max_steps=10 --training.eval_strategy=no
+launch 2 ddp2_short --training.max_steps=10 --training.eval_strategy=no
+expect_same ddp2_short/model.safetensors no_shard2/model.safetensors
+
+CASE="ZeRO-3"
 launch 2 zero3 --deepspeed.enable_deepspeed=true --deepspeed.zero_stage=ZERO_3
 same one2 zero3
 
