@@ -22,6 +22,8 @@ namespace {
 
 class ShardedModel;
 
+constexpr const char* kNaming = "asking for a unit's weights";
+
 struct Unit {
   std::string name;
   Module* module = nullptr;
@@ -69,7 +71,7 @@ class ShardedModel final : public Sharding {
   ShardedModel(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options)
       : group_(std::move(groups.shard)), copies_(std::move(groups.copies)), options_(options) {
     for (const auto& [name, parameter] : parameters) {
-      shards_.push_back({.name = name, .shape = parameter.sizes().vec(), .trained = parameter.requires_grad()});
+      shards_.push_back({.name = name, .shape = parameter.sizes().vec(), .trained = parameter.requires_grad(), .dtype = parameter.scalar_type()});
     }
     for (const WrappedUnit& wrapped : find_units(model, parameters, options)) add_unit(wrapped, parameters);
   }
@@ -105,6 +107,11 @@ class ShardedModel final : public Sharding {
   void end_backward(Unit& unit) {
     if (!unit.in_backward) return;
     unit.in_backward = false;
+    // One unit's gradients travel at a time: more of them would add up to the whole model's.
+    if (reducing_ != nullptr) {
+      for (auto& flat : reducing_->flats) flat->finish_reduce();
+    }
+    reducing_ = &unit;
     for (auto& flat : unit.flats) flat->start_reduce(group_->world_size() * copies_->world_size());
     free(unit);
   }
@@ -121,6 +128,7 @@ class ShardedModel final : public Sharding {
       }
     }
     for_each_flat([](FlatParameters& flat) { flat.finish_reduce(); });
+    reducing_ = nullptr;
     if (last && copies_->world_size() > 1) add_up_copies();
   }
 
@@ -154,6 +162,7 @@ class ShardedModel final : public Sharding {
 
   void zero_grad() override {
     for (auto& unit : units_) unit->in_backward = false;
+    reducing_ = nullptr;
     for_each_flat([](FlatParameters& flat) {
       flat.drop_gradients();
       flat.free();
@@ -172,6 +181,41 @@ class ShardedModel final : public Sharding {
 
   void release_weights() override {
     if (group_->is_main()) for_each_flat([](FlatParameters& flat) { flat.point_to_buffer(); });
+  }
+
+  Tensor gather_weight(const std::string& name) override {
+    std::size_t index = 0;
+    Tensor found;
+    for_each_flat([&](FlatParameters& flat) {
+      for (const auto& member : flat.members()) {
+        if (found.defined() || shards_[member.index].name != name) continue;
+        if (!gathered_.defined() || gathered_flat_ != index) {
+          gathered_.reset();
+          group_->broadcast_text(cat(index), kNaming);
+          gathered_ = flat.gather_masters();
+          gathered_flat_ = index;
+        }
+        found = gathered_.narrow(0, member.offset, member.size).view(shards_[member.index].shape);
+      }
+      ++index;
+    });
+    return found.defined() ? found : Sharding::gather_weight(name);
+  }
+
+  void serve_weights() override {
+    while (true) {
+      const std::string wanted = group_->broadcast_text("", kNaming);
+      if (wanted.empty()) return;
+      std::size_t index = 0;
+      for_each_flat([&](FlatParameters& flat) {
+        if (cat(index++) == wanted) flat.gather_masters();
+      });
+    }
+  }
+
+  void end_weights() override {
+    gathered_.reset();
+    group_->broadcast_text("", kNaming);
   }
 
   void gather_for_good() override {
@@ -211,7 +255,7 @@ class ShardedModel final : public Sharding {
         members.push_back({.index = index, .parameter = parameter});
         return true;
       });
-      auto flat = std::make_unique<FlatParameters>(*group_, std::move(members), trained,
+      auto flat = std::make_unique<FlatParameters>(*group_, pool_, std::move(members), trained,
                                                    options_.bf16_weights ? std::optional(at::kBFloat16) : std::nullopt);
       for (const auto& member : flat->members()) {
         ParameterShard& shard = shards_[member.index];
@@ -254,8 +298,12 @@ class ShardedModel final : public Sharding {
 
   std::shared_ptr<ProcessGroup> group_, copies_;
   ShardingOptions options_;
+  BufferPool pool_;
   std::vector<std::unique_ptr<Unit>> units_;
   std::vector<Unit*> forward_order_;
+  Unit* reducing_ = nullptr;  // its gradients travel
+  Tensor gathered_;  // of gather_weight
+  std::size_t gathered_flat_ = 0;
 };
 
 void UnitHook::before(Module&, const TensorRefs& arguments) {

@@ -9,8 +9,18 @@
 
 namespace oumi {
 
-FlatParameters::FlatParameters(ProcessGroup& group, std::vector<Member> members, bool trained, std::optional<at::ScalarType> compute_dtype)
-    : group_(group), members_(std::move(members)), trained_(trained) {
+c10::DataPtr BufferPool::take(std::size_t bytes, c10::Allocator& allocator) {
+  std::vector<c10::DataPtr>& free = free_[bytes];
+  if (free.empty()) return allocator.allocate(bytes);
+  c10::DataPtr buffer = std::move(free.back());
+  free.pop_back();
+  return buffer;
+}
+
+void BufferPool::give(std::size_t bytes, c10::DataPtr buffer) { free_[bytes].push_back(std::move(buffer)); }
+
+FlatParameters::FlatParameters(ProcessGroup& group, BufferPool& pool, std::vector<Member> members, bool trained, std::optional<at::ScalarType> compute_dtype)
+    : group_(group), pool_(pool), members_(std::move(members)), trained_(trained) {
   const at::NoGradGuard no_grad;
   std::int64_t total = 0;
   for (Member& member : members_) {
@@ -35,7 +45,8 @@ FlatParameters::FlatParameters(ProcessGroup& group, std::vector<Member> members,
     member.view = flat_.narrow(0, member.offset, member.size).view(member.parameter.sizes());
     member.parameter.set_data(member.view);
   }
-  free();
+  at::native::resize_bytes_nocuda(flat_.storage(), static_cast<std::int64_t>(0));
+  whole_ = false;
 }
 
 void FlatParameters::point_to(const Tensor& flat) {
@@ -49,7 +60,9 @@ void FlatParameters::point_to_buffer() {
 void FlatParameters::start_gather() {
   if (whole_ || gather_.under_way()) return;
   const at::NoGradGuard no_grad;
-  at::native::resize_bytes_nocuda(flat_.storage(), static_cast<std::int64_t>(flat_.numel() * flat_.element_size()));
+  c10::StorageImpl& storage = *flat_.storage().unsafeGetStorageImpl();
+  storage.set_data_ptr_noswap(pool_.take(buffer_bytes(), *storage.allocator()));
+  storage.set_nbytes(buffer_bytes());
   gather_ = group_.all_gather(flat_, local_.to(flat_.scalar_type()), "gathering weights");
 }
 
@@ -62,7 +75,9 @@ void FlatParameters::finish_gather() {
 void FlatParameters::free() {
   gather_.wait();
   // The tensors that autograd has saved share this storage; they get its contents back with the next gather.
-  at::native::resize_bytes_nocuda(flat_.storage(), static_cast<std::int64_t>(0));
+  c10::StorageImpl& storage = *flat_.storage().unsafeGetStorageImpl();
+  if (storage.nbytes() > 0) pool_.give(buffer_bytes(), storage.set_data_ptr(c10::DataPtr(nullptr, storage.device())));
+  storage.set_nbytes(0);
   whole_ = false;
 }
 

@@ -1,6 +1,9 @@
 // One unit of FSDP: parameters that are gathered and freed together. Internal.
 #pragma once
 
+#include <c10/core/Allocator.h>
+
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -9,6 +12,16 @@
 #include "oumi/tensors/module.h"
 
 namespace oumi {
+
+// Memory of gathered units, used again by the next one of that size: allocated and freed for every unit, it would leave the heap full of holes.
+class BufferPool {
+ public:
+  c10::DataPtr take(std::size_t bytes, c10::Allocator& allocator);
+  void give(std::size_t bytes, c10::DataPtr buffer);
+
+ private:
+  std::map<std::size_t, std::vector<c10::DataPtr>> free_;
+};
 
 // Parameters of one dtype, trained or frozen, in one buffer over all ranks.
 class FlatParameters {
@@ -21,7 +34,7 @@ class FlatParameters {
   };
 
   // Takes the parameters over: afterwards they hold no data until gather.
-  FlatParameters(ProcessGroup& group, std::vector<Member> members, bool trained, std::optional<at::ScalarType> compute_dtype);
+  FlatParameters(ProcessGroup& group, BufferPool& pool, std::vector<Member> members, bool trained, std::optional<at::ScalarType> compute_dtype);
 
   void start_gather();
   void finish_gather();
@@ -49,7 +62,10 @@ class FlatParameters {
   std::int64_t part() const noexcept { return part_; }
 
  private:
+  std::size_t buffer_bytes() const { return static_cast<std::size_t>(flat_.numel()) * flat_.element_size(); }
+
   ProcessGroup& group_;
+  BufferPool& pool_;
   std::vector<Member> members_;
   bool trained_;
   std::int64_t part_ = 0;

@@ -24,6 +24,7 @@ struct ParameterShard {
   std::vector<std::int64_t> shape = {};  // of the whole parameter
   std::int64_t begin = 0, end = 0;
   bool trained = true;
+  c10::ScalarType dtype = c10::ScalarType::Float;  // of value
   Tensor value = {};  // [end - begin], what the optimizer updates; undefined where there is nothing
 };
 
@@ -47,6 +48,14 @@ class Sharding {
   // parameters are not to be touched meanwhile. Every rank calls both.
   virtual void hold_weights_on_main() {}
   virtual void release_weights() {}
+  // The whole of a parameter on rank 0, in the shards' dtype, while the other ranks that have the same copy's shards are in
+  // serve_weights; it lasts until end_weights. Costs one unit's memory. Of sharded weights alone.
+  virtual Tensor gather_weight(const std::string& name);
+  virtual void serve_weights() {}
+  virtual void end_weights() {}
+  // Sets this rank's part of a parameter.
+  void set_weight(const std::string& name, const Tensor& whole);
+
   // Gives every rank the whole weights for good and takes the hooks off the model.
   virtual void gather_for_good() {}
 

@@ -68,7 +68,7 @@ bool names_a_repository(const ModelParams& params) {
 
 }  // namespace
 
-ModelPtr build_model(const ModelParams& given, const TensorParallelPtr& tensor_parallel) {
+ModelPtr build_model(const ModelParams& given, const ModelBuildOptions& options) {
   ModelParams params = given;
   if (!std::filesystem::exists(params.model_name) && model_registry().find(params.model_name) == nullptr &&
       names_a_repository(params)) {
@@ -79,8 +79,11 @@ ModelPtr build_model(const ModelParams& given, const TensorParallelPtr& tensor_p
   const bool is_path = std::filesystem::exists(name);
   std::optional<c10::ScalarType> dtype;
   if (to_lower(params.torch_dtype_str) != "auto") dtype = parse_dtype(params.torch_dtype_str);
-  const LanguageModelOptions language{
-      .overrides = params.model_kwargs, .load_weights = params.load_pretrained_weights, .dtype = dtype, .tensor_parallel = tensor_parallel};
+  const LanguageModelOptions language{.overrides = params.model_kwargs,
+                                      .load_weights = params.load_pretrained_weights,
+                                      .dtype = dtype,
+                                      .tensor_parallel = options.tensor_parallel,
+                                      .defer_weights = options.defer_weights};
   ModelPtr model;
   if (is_path && is_hf_model(name)) {
     if (!std::filesystem::is_directory(name)) require_from_scratch(params, "a config file");
@@ -97,7 +100,7 @@ ModelPtr build_model(const ModelParams& given, const TensorParallelPtr& tensor_p
   } else {
     throw_unknown_model(name);
   }
-  if (tensor_parallel && !as_language_model(model)) {
+  if (options.tensor_parallel && !as_language_model(model)) {
     throw UserError("parallel.tensor_model_parallel_size", "expected 1 for a model of your own (" + model->model_type() + "), got more",
                     "the families of language models can be spread: model.model_name");
   }

@@ -14,8 +14,11 @@ class TensorParallel;
 // weights, or started afresh with load_pretrained_weights: false, as is a path to a config.json or a family's name; a name on
 // the Hub (org/name, at model_revision) stands for its folder in the cache, downloaded where it is missing; model_kwargs then
 // override config.json's keys. Converts to torch_dtype_str and freezes freeze_layers. Throws UserError naming the dotted key.
-// `tensor_parallel`: this rank's part of a language model; custom models have none.
-ModelPtr build_model(const ModelParams& params, const std::shared_ptr<const TensorParallel>& tensor_parallel = {});
+struct ModelBuildOptions {
+  std::shared_ptr<const TensorParallel> tensor_parallel = {};  // this rank's part of a language model; custom models have none
+  bool defer_weights = false;                                  // LanguageModel::weights_deferred; custom models are made whole
+};
+ModelPtr build_model(const ModelParams& params, const ModelBuildOptions& options = {});
 
 // "float32", "fp32", "bfloat16", ... (any of Oumi's spellings); "auto" = float32 (a language model keeps its checkpoint's).
 // Throws UserError naming model.torch_dtype_str.

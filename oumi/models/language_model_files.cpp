@@ -20,9 +20,9 @@ namespace {
 // Tables that old files carry and every model computes for itself.
 bool is_computed_table(const std::string& name) { return name.ends_with(".rotary_emb.inv_freq"); }
 
-std::string dtype_name(const torch::nn::Module& module) {
-  for (const Tensor& parameter : module.parameters()) {
-    switch (parameter.scalar_type()) {
+std::string dtype_name(const StateDict& weights) {
+  for (const auto& [name, weight] : weights) {
+    switch (weight.scalar_type()) {
       case at::kBFloat16: return "bfloat16";
       case at::kHalf: return "float16";
       case at::kDouble: return "float64";
@@ -105,7 +105,7 @@ void LanguageModel::load_own_state_dict(const StateDict& weights, const std::str
 Json LanguageModel::config_to_save() const {
   Json config = config_;
   config["architectures"] = Json::array({model_type()});
-  const std::string dtype = dtype_name(*this);
+  const std::string dtype = dtype_name(weight_source_ ? weight_source_->shapes() : own_state_dict());
   if (config.contains("dtype")) config["dtype"] = dtype;
   config["torch_dtype"] = dtype;  // read by every version; "dtype" from 4.56 on
   add_older_rope_keys(config);
@@ -115,11 +115,12 @@ Json LanguageModel::config_to_save() const {
 void LanguageModel::save_pretrained(const fs::path& directory) const { save_pretrained(directory, kMaxShardSize); }
 
 void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_shard_size) const {
-  if (!tensor_parallel_) {
+  std::shared_ptr<WeightSource> source = weight_source_;
+  if (!source && tensor_parallel_) source = std::make_shared<WholeWeights>(*this, *tensor_parallel_);
+  if (!source) {
     save_sharded_safetensors(directory, hf_state_dict(), {.max_shard_size = max_shard_size});
     return;
   }
-  WholeWeights whole(*this, *tensor_parallel_);
   const auto to_file = [this](const std::string& name, const Tensor& tensor) {
     StateDict one;
     one.set(name, tensor);
@@ -127,7 +128,7 @@ void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_s
   };
   StateDict shapes;
   std::map<std::string, std::string> own_names;
-  for (const auto& [own_name, shape] : whole.shapes()) {
+  for (const auto& [own_name, shape] : source->shapes()) {
     for (const auto& [name, tensor] : to_file(own_name, shape)) {
       shapes.set(name, tensor);
       own_names[name] = own_name;
@@ -135,7 +136,7 @@ void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_s
   }
   const TensorSource values = [&](const std::string& name) {
     const std::string& own_name = own_names.at(name);
-    return to_file(own_name, whole.gather(own_name)).at(name);
+    return to_file(own_name, source->gather(own_name)).at(name);
   };
   save_sharded_safetensors(directory, shapes, {.max_shard_size = max_shard_size, .base_name = "model", .values = values});
 }

@@ -6,6 +6,7 @@
 
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
+#include "oumi/checkpoint/rng_state.h"
 #include "oumi/models/config_overrides.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
@@ -80,7 +81,7 @@ struct BuildRequest {
   Json config;
   std::string origin;  // of the config
   Json generation_config{};
-  const StateDict* weights = nullptr;  // nullptr: initial values
+  std::shared_ptr<const StateDict> weights{};  // nullptr: initial values
   std::string weights_origin{};
 };
 
@@ -102,7 +103,9 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   model->set_identity(family.architecture, {});
   model->set_config(config, std::move(request.generation_config));
   if (options.device && options.device->is_meta()) return model;
-  if (request.weights == nullptr) {
+  if (options.defer_weights) {
+    model->defer_weights({std::move(request.weights), std::move(request.weights_origin), cpu_rng_state(), dtype.value_or(at::kFloat)});
+  } else if (request.weights == nullptr) {
     model->initialize_weights();
   } else {
     model->load_own_state_dict(model->from_hf_state_dict(*request.weights, request.weights_origin), request.weights_origin);
@@ -132,8 +135,7 @@ LanguageModelPtr load_language_model(const fs::path& path, const LanguageModelOp
   if (fs::exists(folder / "generation_config.json"))
     request.generation_config = read_json_file(folder / "generation_config.json");
   if (!options.load_weights || (options.device && options.device->is_meta())) return build(std::move(request), options);
-  const StateDict weights = load_weights(folder);
-  request.weights = &weights;
+  request.weights = std::make_shared<const StateDict>(load_weights(folder));
   return build(std::move(request), options);
 }
 

@@ -32,10 +32,9 @@ StateDict state_dict(const torch::nn::Module& module) {
   return state;
 }
 
-LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, bool strict, const std::string& origin) {
+LoadReport compare_state_dict(const torch::nn::Module& module, const StateDict& state, bool strict, const std::string& origin) {
   const StateDict own = state_dict(module);
   LoadReport report;
-  std::vector<std::pair<Tensor, Tensor>> copies;
   for (const auto& [name, target] : own) {
     const Tensor* source = state.find(name);
     if (source == nullptr) {
@@ -44,8 +43,6 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, bo
       throw UserError(
           origin, cat("tensor '", name, "' does not fit the model: expected shape ", target.sizes(), ", got ", source->sizes()),
           "build the model with the arguments that it was saved with (model.model_kwargs)");
-    } else {
-      copies.emplace_back(target, *source);
     }
   }
   for (const auto& [name, tensor] : state) {
@@ -58,8 +55,15 @@ LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, bo
     throw UserError(origin, "its tensors are not the model's: " + join(parts, "; "),
                     "is this the right model class for these weights?");
   }
+  return report;
+}
+
+LoadReport load_state_dict(torch::nn::Module& module, const StateDict& state, bool strict, const std::string& origin) {
+  LoadReport report = compare_state_dict(module, state, strict, origin);
   const c10::AutoGradMode no_grad(false);
-  for (auto& [target, source] : copies) target.copy_(source);
+  for (const auto& [name, target] : state_dict(module)) {
+    if (const Tensor* source = state.find(name)) target.copy_(*source);
+  }
   return report;
 }
 

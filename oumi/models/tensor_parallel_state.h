@@ -5,6 +5,7 @@
 #include <string>
 
 #include "oumi/distributed/tensor_parallel.h"
+#include "oumi/models/weight_source.h"
 #include "oumi/tensors/module.h"
 
 namespace oumi {
@@ -17,16 +18,15 @@ std::map<std::string, TensorSplit> tensor_splits(const torch::nn::Module& model)
 StateDict own_parts(const torch::nn::Module& model, const StateDict& whole, const std::string& origin);
 
 // On rank 0 of the group: the whole of one parameter at a time. The other ranks are in send_parts until this is gone.
-class WholeWeights {
+class WholeWeights final : public WeightSource {
  public:
   WholeWeights(const torch::nn::Module& model, const TensorParallel& parallel);
-  ~WholeWeights();
+  ~WholeWeights() override;
   WholeWeights(const WholeWeights&) = delete;
   WholeWeights& operator=(const WholeWeights&) = delete;
 
-  // All parameters and buffers by name; those that are spread as meta tensors of the whole's shape.
-  const StateDict& shapes() const noexcept { return shapes_; }
-  Tensor gather(const std::string& name);
+  const StateDict& shapes() const override { return shapes_; }
+  Tensor gather(const std::string& name) override;
 
  private:
   const TensorParallel& parallel_;

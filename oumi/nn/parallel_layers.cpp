@@ -10,6 +10,8 @@
 #include <torch/types.h>
 
 #include <numeric>
+#include <optional>
+#include <utility>
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
@@ -113,14 +115,31 @@ Tensor dropout_outside(const TensorParallelPtr& parallel, const Tensor& input, d
   return parallel ? parallel->dropout_outside(input, p, train) : at::dropout(input, p, train);
 }
 
+namespace {
+struct InitialValuesTaker {
+  c10::ScalarType dtype;
+  InitialValues::Take take;
+};
+thread_local std::optional<InitialValuesTaker> taker_now;
+}  // namespace
+
+InitialValues::InitialValues(c10::ScalarType dtype, Take take) { taker_now = {dtype, std::move(take)}; }
+InitialValues::~InitialValues() { taker_now.reset(); }
+
 void initialize_whole(torch::nn::Module& layer, const std::string& name, Tensor& parameter, const std::function<void(Tensor&)>& draw) {
   const c10::AutoGradMode no_grad(false);
   const auto* split_layer = dynamic_cast<const SplitLayer*>(&layer);
   const TensorSplit* split = split_layer == nullptr ? nullptr : split_layer->split_of(name);
-  if (split == nullptr) return draw(parameter);
-  Tensor whole = at::empty(split->whole_shape(parameter.sizes()), parameter.options().requires_grad(false));
+  if (split == nullptr && !taker_now) return draw(parameter);
+  const auto options = parameter.options().requires_grad(false);
+  Tensor whole = at::empty(split == nullptr ? parameter.sizes().vec() : split->whole_shape(parameter.sizes()), taker_now ? options.dtype(taker_now->dtype) : options);
   draw(whole);
-  parameter.copy_(split->slice(whole, split_layer->parallel().rank(), split_layer->parallel().size()));
+  if (split != nullptr) whole = split->slice(whole, split_layer->parallel().rank(), split_layer->parallel().size());
+  if (taker_now) {
+    taker_now->take(parameter, whole);
+  } else {
+    parameter.copy_(whole);
+  }
 }
 
 }  // namespace oumi::nn

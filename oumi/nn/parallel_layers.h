@@ -81,4 +81,15 @@ Tensor dropout_outside(const TensorParallelPtr& parallel, const Tensor& input, d
 // how many ranks there are. Costs one whole parameter at a time.
 void initialize_whole(torch::nn::Module& layer, const std::string& name, Tensor& parameter, const std::function<void(Tensor&)>& draw);
 
+// While it is in force on this thread, initialize_whole leaves parameters alone and hands what was drawn for each over, in `dtype`: a model
+// larger than memory gets its initial weights one by one.
+class InitialValues {
+ public:
+  using Take = std::function<void(const Tensor& parameter, const Tensor& value)>;
+  InitialValues(c10::ScalarType dtype, Take take);
+  ~InitialValues();
+  InitialValues(const InitialValues&) = delete;
+  InitialValues& operator=(const InitialValues&) = delete;
+};
+
 }  // namespace oumi::nn

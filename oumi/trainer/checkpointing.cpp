@@ -95,13 +95,16 @@ void Trainer::save_checkpoint(Run& run) {
     group_->on_main([&] { writer = std::make_shared<CheckpointWriter>(args_.output_dir, state_.global_step); }, "starting a checkpoint");
     const fs::path directory = group_->broadcast_text(writer ? writer->directory().string() : "", "starting a checkpoint");
     {
-      const HeldWeights whole(run.sharding && !weights_in_parts() ? run.sharding.get() : nullptr);
+      const bool streams = streams_weights(run) && !weights_in_parts();
+      const HeldWeights whole(run.sharding && !weights_in_parts() && !streams ? run.sharding.get() : nullptr);
       group_->on_all(
           [&] {
             if (writer) {
               write_main_files(run, *writer);
             } else if (mesh_.writes_model() && mesh_.tensor->world_size() > 1) {
               save_weights(*model_, directory);  // sends this rank's parts
+            } else if (streams && run.shard_groups.writes_shards()) {
+              run.sharding->serve_weights();
             }
             if (group_->world_size() > 1) write_own_files(run, directory);
           },
@@ -166,6 +169,9 @@ void Trainer::write_main_files(Run& run, CheckpointWriter& writer) {
   const fs::path directory = writer.directory();
   if (weights_in_parts()) {
     // Each rank writes its own.
+  } else if (streams_weights(run)) {
+    const WeightsOfShards streamed(*as_language_model(model_), *run.sharding);
+    save_weights(*model_, directory);
   } else if (!run.ema || !args_.save_only_model) {
     save_weights(*model_, directory);
   } else {
@@ -206,7 +212,8 @@ void Trainer::restore_weights(const fs::path& checkpoint) {
         if (!checked.warning.empty()) log_warning(checked.warning);
       },
       "checking the checkpoint");
-  load_checkpoint_weights(*model_, checkpoint);
+  const LanguageModelPtr language = as_language_model(model_);
+  if (!language || !language->weights_deferred()) load_checkpoint_weights(*model_, checkpoint);
 }
 
 // Of the same layout, or put together from what another one wrote.

@@ -201,7 +201,11 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     at::manual_seed(static_cast<std::uint64_t>(config.training.seed));
     TrainingConfig local = config;  // what is written keeps the names that were given
     local.model = with_local_files(config.model);
-    const ModelPtr model = build_model(local.model, tensor_parallel);
+    // Sharded weights are made part by part: all of them may not fit into a rank's memory.
+    const bool shards_weights = sharding_options(config).shards_weights() && group->world_size() > 1;
+    const bool on_cpu = !at::hasCUDA() || config.training.use_cpu;
+    const bool defer = shards_weights && on_cpu && !tensor_parallel && !config.training.use_peft && !config.model.adapter_model;
+    const ModelPtr model = build_model(local.model, {.tensor_parallel = tensor_parallel, .defer_weights = defer});
     TrainingConfig named = config;  // adapters are written with their base model's name, not with where its files lie
     named.model.adapter_model = local.model.adapter_model;
     prepare_for_training(*model, named);

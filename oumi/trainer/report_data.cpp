@@ -55,6 +55,7 @@ void Trainer::write_report_data() {
 
   constexpr std::int64_t kShown = 24;
   if (!dataset->is_map_style() || dataset->size() == 0 || options_.data_collator || mesh_.tensor->world_size() > 1) return;
+  if (run_ && run_->weights_stay_sharded) return;
   std::vector<std::int64_t> indices;
   for (std::int64_t i = 0; i < std::min(kShown, dataset->size()); ++i) indices.push_back(i);
   const c10::AutoGradMode no_grad(false);

@@ -49,6 +49,7 @@ struct Trainer::Run {
   std::unique_ptr<GradientSync> gradient_sync;  // with several ranks: this one,
   std::unique_ptr<Sharding> sharding;           // or this one,
   ShardGroups shard_groups;                     // whose ranks these are
+  bool weights_stay_sharded = false;            // no rank has room for all of them: neither before training nor after it
   std::unique_ptr<StragglerWatch> straggler;    // with several ranks
   bool last_micro_batch = true;                 // of the update: gradients are averaged after it
   std::vector<std::string> parameter_names;  // in the optimizer's order

@@ -10,6 +10,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/safetensors.h"
+#include "oumi/models/state.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -161,7 +162,47 @@ OptimizerState load_optimizer_parts(const fs::path& checkpoint, const std::vecto
   return state;
 }
 
+namespace {
+
+class ShardedWeights final : public WeightSource {
+ public:
+  ShardedWeights(const LanguageModel& model, Sharding& sharding) : own_(state_dict(model)), sharding_(sharding) {
+    std::map<std::string, const ParameterShard*> shards;
+    for (const ParameterShard& shard : sharding.shards()) shards[shard.name] = &shard;
+    for (const auto& [name, tensor] : own_) {
+      const auto shard = shards.find(name);
+      shapes_.set(name, shard == shards.end() ? tensor : at::empty(shard->second->shape, at::TensorOptions().dtype(shard->second->dtype).device(at::kMeta)));
+    }
+  }
+  const StateDict& shapes() const override { return shapes_; }
+  Tensor gather(const std::string& name) override { return shapes_.at(name).is_meta() ? sharding_.gather_weight(name) : own_.at(name); }
+
+ private:
+  StateDict own_, shapes_;
+  Sharding& sharding_;
+};
+
+}  // namespace
+
+WeightsOfShards::WeightsOfShards(LanguageModel& model, Sharding& sharding) : model_(model), sharding_(sharding) {
+  model_.set_weight_source(std::make_shared<ShardedWeights>(model, sharding));
+}
+
+WeightsOfShards::~WeightsOfShards() {
+  model_.set_weight_source(nullptr);
+  try {
+    sharding_.end_weights();
+  } catch (const std::exception&) {
+    // The other ranks are gone, and what comes next says so.
+  }
+}
+
 bool has_weights_parts(const fs::path& checkpoint) { return Parts::exist(checkpoint, kWeights); }
+
+void take_weights_parts(const fs::path& checkpoint, const StateDict& wanted, const LanguageModel::TakeWeight& take) {
+  const Parts parts(checkpoint, kWeights);
+  for (const auto& [name, tensor] : wanted) take(name, parts.read(name, name, 0, tensor.numel()).view(tensor.sizes()));
+}
 
 StateDict load_weights_parts(const fs::path& checkpoint, const StateDict& wanted) {
   const Parts parts(checkpoint, kWeights);

@@ -10,6 +10,7 @@
 
 #include "oumi/checkpoint/checkpoint_writer.h"
 #include "oumi/distributed/sharding.h"
+#include "oumi/models/language_model.h"
 #include "oumi/optim/optimizer_state.h"
 
 namespace oumi {
@@ -31,8 +32,23 @@ struct WantedPart {
 // state: its groups say which parameter is where. Throws UserError naming what is missing. Only what is wanted is read.
 OptimizerState load_optimizer_parts(const std::filesystem::path& checkpoint, const std::vector<WantedPart>& wanted, const OptimizerState& here);
 
+// On rank 0, for its length: the model's files are written from the shards of all ranks, which are in Sharding::serve_weights meanwhile.
+class WeightsOfShards {
+ public:
+  WeightsOfShards(LanguageModel& model, Sharding& sharding);
+  ~WeightsOfShards();
+  WeightsOfShards(const WeightsOfShards&) = delete;
+  WeightsOfShards& operator=(const WeightsOfShards&) = delete;
+
+ private:
+  LanguageModel& model_;
+  Sharding& sharding_;
+};
+
 bool has_weights_parts(const std::filesystem::path& checkpoint);
 // The whole weights, put together. `wanted` gives the names and shapes.
 StateDict load_weights_parts(const std::filesystem::path& checkpoint, const StateDict& wanted);
+// One by one; `wanted` needs no values.
+void take_weights_parts(const std::filesystem::path& checkpoint, const StateDict& wanted, const LanguageModel::TakeWeight& take);
 
 }  // namespace oumi

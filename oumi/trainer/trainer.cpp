@@ -74,6 +74,7 @@ Trainer::Trainer(TrainerOptions options)
   if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
   if (!device_.is_cpu()) model_->to(device_);
   const LanguageModelPtr language = as_language_model(model_);
+  if (language && language->weights_deferred() && !(group_->world_size() > 1 && args_.sharding.shards_weights() && device_.is_cpu())) language->make_deferred_weights();
   if (language) {
     language->set_label_smoothing(args_.label_smoothing_factor);
     if (!args_.class_weights.empty()) throw UserError("training.class_weights", "expected none for a language model", "they are for classification");
@@ -202,7 +203,7 @@ void Trainer::prepare(Run& run) {
   const fs::path checkpoint = args_.resume_from_checkpoint.empty() ? fs::path() : find_checkpoint();
   if (!checkpoint.empty()) restore_weights(checkpoint);
   std::vector<ParameterGroup> groups = make_parameter_groups(*model_, group_options);
-  if (group_->world_size() > 1) set_up_ranks(run);
+  if (group_->world_size() > 1) set_up_ranks(run, checkpoint);
   if (run.sharding) groups = groups_of_shards(groups, run.sharding->shards());
   run.parameter_names = parameter_names(groups);
   NamedParameters trained;
@@ -298,14 +299,17 @@ std::string describe_plan(const TrainingArguments& args, const StepPlan& plan) {
 }  // namespace
 
 // Makes the ranks one run: the same weights to start from, and gradients averaged from here on.
-void Trainer::set_up_ranks(Run& run) {
+void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
   if (args_.async_save) {
     throw UserError("training.async_save", "not built over several ranks yet: expected false, got true", "leave it out, or train in one process");
   }
   run.straggler = std::make_unique<StragglerWatch>(group_);
   require_same_on_all_ranks(*group_, describe_plan(args_, plan_), "the run's plan");
   check_tensor_parallel();
-  std::vector<Tensor> tensors = model_->parameters();
+  const LanguageModelPtr language = as_language_model(model_);
+  run.weights_stay_sharded = language && language->weights_deferred();
+  std::vector<Tensor> tensors;
+  if (!run.weights_stay_sharded) tensors = model_->parameters();
   for (const Tensor& buffer : model_->buffers()) tensors.push_back(buffer);
   broadcast_from_main(*mesh_.data, tensors, "the initial weights");
   NamedParameters trained;
@@ -338,6 +342,21 @@ void Trainer::set_up_ranks(Run& run) {
   }
   run.shard_groups = make_shard_groups(mesh_.data, shard_group_size(), "fsdp.shard_group_size");
   run.sharding = shard_model(run.shard_groups, *model_, unique_named_parameters(*model_), args_.sharding);
+  if (run.weights_stay_sharded) take_weights_into_shards(run, checkpoint);
+}
+
+// From a checkpoint, or those that the model was to begin with.
+void Trainer::take_weights_into_shards(Run& run, const fs::path& checkpoint) {
+  const LanguageModelPtr language = as_language_model(model_);
+  const auto take = [&](const std::string& name, const Tensor& value) { run.sharding->set_weight(name, value); };
+  if (checkpoint.empty()) return language->take_deferred_weights(take);
+  if (!has_weights_parts(checkpoint)) return language->take_weights_of(checkpoint, take);
+  take_weights_parts(checkpoint, state_dict(*model_), take);
+}
+
+// Whether files are written parameter by parameter from the ranks' shards.
+bool Trainer::streams_weights(const Run& run) const {
+  return run.sharding && args_.sharding.shards_weights() && as_language_model(model_) && !has_adapters(*model_);
 }
 
 // Of hybrid sharding; 0 for none.
@@ -428,11 +447,15 @@ TrainOutput Trainer::train(const std::string& resume_from_checkpoint) {
 
 void Trainer::finish(Run& run, TrainOutput& output) {
   finish_background_save(run, BackgroundSave::kWait);
-  if (run.sharding) run.sharding->gather_for_good();
+  if (run.sharding && !run.weights_stay_sharded) run.sharding->gather_for_good();
   if (args_.load_best_model_at_end && !state_.best_model_checkpoint.empty()) {
     log_info(cat("loading the best model (", best_metric_key(args_), " ", *state_.best_metric, ") from ",
                  state_.best_model_checkpoint));
-    load_checkpoint_weights(*model_, state_.best_model_checkpoint);
+    if (run.weights_stay_sharded) {
+      take_weights_into_shards(run, state_.best_model_checkpoint);
+    } else {
+      load_checkpoint_weights(*model_, state_.best_model_checkpoint);
+    }
   } else if (run.ema) {
     run.ema->swap();  // for good: what is saved is what was evaluated
   }
@@ -455,11 +478,7 @@ void Trainer::finish(Run& run, TrainOutput& output) {
         }
       },
       "removing checkpoints");
-  group_->on_all(
-      [&] {
-        if (args_.save_final_model && mesh_.writes_model()) save_model();
-      },
-      "saving the final model");
+  if (args_.save_final_model) group_->on_all([&] { save_final_model(run); }, "saving the final model");
   group_->on_main(
       [&] {
         write_report_data();
@@ -467,6 +486,17 @@ void Trainer::finish(Run& run, TrainOutput& output) {
       },
       "writing the run's report");
   notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_train_end(context); });
+}
+
+void Trainer::save_final_model(Run& run) {
+  if (!run.weights_stay_sharded) {
+    if (mesh_.writes_model()) save_model();
+  } else if (group_->is_main()) {
+    const WeightsOfShards streamed(*as_language_model(model_), *run.sharding);
+    save_model();
+  } else if (run.shard_groups.writes_shards()) {
+    run.sharding->serve_weights();
+  }
 }
 
 void Trainer::log(const MetricValues& values, LogKind kind) {

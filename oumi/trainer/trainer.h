@@ -153,6 +153,9 @@ class Trainer {
   void maybe_log_evaluate_save(Run& run);
   void prepare(Run& run);
   void restore_weights(const std::filesystem::path& checkpoint);
+  void take_weights_into_shards(Run& run, const std::filesystem::path& checkpoint);
+  bool streams_weights(const Run& run) const;
+  void save_final_model(Run& run);
   void restore_optimizer(Run& run, const std::filesystem::path& checkpoint);
   void restore(Run& run, const std::filesystem::path& checkpoint);
   Json data_position(const Run& run) const;
@@ -165,7 +168,7 @@ class Trainer {
   void write_own_files(Run& run, const std::filesystem::path& directory);
   bool weights_in_parts() const;
   std::filesystem::path find_checkpoint();
-  void set_up_ranks(Run& run);
+  void set_up_ranks(Run& run, const std::filesystem::path& checkpoint);
   void check_tensor_parallel() const;
   std::int64_t shard_group_size() const;
   double clip_gradients(Run& run);

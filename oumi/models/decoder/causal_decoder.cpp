@@ -51,7 +51,7 @@ void initialize_normal(torch::nn::Module& module, double std) {
       if (linear->named_parameters(false).contains("weight")) {
         nn::initialize_whole(*linear, "weight", linear->weight, [&](Tensor& weight) { weight.normal_(0, std); });
       }
-      if (linear->bias.defined()) linear->bias.zero_();
+      if (linear->bias.defined()) nn::initialize_whole(*linear, "bias", linear->bias, [](Tensor& bias) { bias.zero_(); });
     } else if (auto* embedding = dynamic_cast<nn::EmbeddingImpl*>(part.get())) {
       nn::initialize_whole(*embedding, "weight", embedding->weight, [&](Tensor& weight) {
         weight.normal_(0, std);

@@ -1,0 +1,21 @@
+#include "oumi/distributed/sharding.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <algorithm>
+
+#include "oumi/base/error.h"
+
+namespace oumi {
+
+Tensor Sharding::gather_weight(const std::string& name) { throw InternalError("there is no sharded weight " + name); }
+
+void Sharding::set_weight(const std::string& name, const Tensor& whole) {
+  const auto shard = std::find_if(shards_.begin(), shards_.end(), [&](const ParameterShard& each) { return each.name == name; });
+  if (shard == shards_.end()) throw InternalError("there is no sharded weight " + name);
+  if (!shard->value.defined()) return;
+  const at::NoGradGuard no_grad;
+  shard->value.copy_(whole.reshape({-1}).narrow(0, shard->begin, shard->end - shard->begin));
+}
+
+}  // namespace oumi
