@@ -146,7 +146,7 @@ std::vector<Tensor> sharded_gradients(const ShardingOptions& options, bool recom
   const auto errors = oumi::testing::run_ranks(1, oumi::testing::kQuick, [&](std::shared_ptr<ProcessGroup> group) {
     NamedTensors parameters;
     for (const auto& item : net->named_parameters()) parameters.emplace_back(item.key(), item.value());
-    const auto sharding = shard_model(group, *net, parameters, options);
+    const auto sharding = shard_model(make_shard_groups(group, 0, ""), *net, parameters, options);
     if (recompute) checkpoint_activations(*net, {"Block"});
     for (int micro_batch = 0; micro_batch < 2; ++micro_batch) {
       at::manual_seed(11);
