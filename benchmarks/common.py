@@ -1,5 +1,6 @@
 """What the parts of the table share: running a side, and figures over rounds."""
 
+import json
 import os
 import pathlib
 import statistics
@@ -35,6 +36,21 @@ def run(command):
         if status != 0:
             sys.exit(f"failed: {' '.join(map(str, command))}\n{out}{errors.read()}")
     return out, seconds, usage.ru_maxrss / 1024
+
+
+def oumi_training(sides, config, settings, overrides):
+    """Trains by `config`; `settings` are fields of `training`, on top of what keeps a run to training alone. The metrics' lines, wall seconds
+    and peak resident memory (MiB)."""
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = {"output_dir": folder, "eval_strategy": "no", "save_strategy": "no", "save_final_model": "false", "disable_tqdm": "true", "enable_tensorboard": "false",
+                 "log_level": "error"}
+        fields = [f"training.{key}={value}" for key, value in {**quiet, **settings}.items()]
+        _, seconds, peak = run([sides.oumi, "train", "-c", config, "--overwrite", *fields, *overrides])
+        return [json.loads(line) for line in (pathlib.Path(folder) / "metrics_rank0000.jsonl").read_text().splitlines()], seconds, peak
+
+
+def harmonic_mean(rates):
+    return len(rates) / sum(1 / rate for rate in rates) if rates else 0.0
 
 
 def median(values):

@@ -1,11 +1,10 @@
 """Fashion-MNIST: the loader against PyTorch's, SimpleModel's training against transformers' Trainer and a plain PyTorch loop."""
 
 import json
-import pathlib
 import sys
-import tempfile
 
-from common import ROOT, interleaved, median, ratio, run, spread
+import common
+from common import ROOT, harmonic_mean, interleaved, median, ratio, run, spread
 
 CONFIG = ROOT / "configs" / "simple_model_fashion_mnist.yaml"
 
@@ -30,19 +29,14 @@ def loader_rows(sides, raw):
 
 
 def oumi_training(sides, batch, steps):
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {"output_dir": folder, "max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": 1e-3, "lr_scheduler_type": "linear",
-                    "warmup_ratio": "null", "weight_decay": 0.0, "logging_steps": max(steps // 10, 1), "eval_strategy": "no",
-                    "save_strategy": "no", "save_final_model": "false", "disable_tqdm": "true", "enable_tensorboard": "false", "log_level": "error"}
-        overrides = [f"training.{key}={value}" for key, value in settings.items()]
-        # As the peers' data: pixels in [0, 1], no validation set.
-        overrides += ["data.train.datasets[0].dataset_kwargs.mean=0.0", "data.train.datasets[0].dataset_kwargs.std=1.0"]
-        _, seconds, peak = run([sides.oumi, "train", "-c", CONFIG, "--overwrite", *overrides])
-        lines = [json.loads(line) for line in (pathlib.Path(folder) / "metrics_rank0000.jsonl").read_text().splitlines()]
-        rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line][1:]
-        loss = next(line["train_loss"] for line in lines if "train_loss" in line)
-        return {"images_per_second": len(rates) / sum(1 / rate for rate in rates) if rates else 0.0, "first_step_seconds": seconds,
-                "peak_rss_mib": peak, "final_loss": loss}
+    settings = {"max_steps": steps, "per_device_train_batch_size": batch, "learning_rate": 1e-3, "lr_scheduler_type": "linear", "warmup_ratio": "null",
+                "weight_decay": 0.0, "logging_steps": max(steps // 10, 1)}
+    # As the peers' data: pixels in [0, 1], no validation set.
+    pixels = ["data.train.datasets[0].dataset_kwargs.mean=0.0", "data.train.datasets[0].dataset_kwargs.std=1.0"]
+    lines, seconds, peak = common.oumi_training(sides, CONFIG, settings, pixels)
+    rates = [line["samples_per_second"] for line in lines if "samples_per_second" in line][1:]
+    loss = next(line["train_loss"] for line in lines if "train_loss" in line)
+    return {"images_per_second": harmonic_mean(rates), "first_step_seconds": seconds, "peak_rss_mib": peak, "final_loss": loss}
 
 
 def peer_training(sides, side, batch, steps):

@@ -5,7 +5,8 @@ import pathlib
 import sys
 import tempfile
 
-from common import interleaved, ratio, run, spread
+import common
+from common import harmonic_mean, interleaved, ratio, run, spread
 
 # What each case adds on either side; the peers' precisions are those of peers/language_model.py.
 CASES = {
@@ -20,19 +21,15 @@ BATCH, LENGTH = 4, 512
 
 
 def oumi_training(sides, folder, steps, overrides):
-    with tempfile.TemporaryDirectory() as output:
-        settings = {"trainer_type": "HF", "output_dir": output, "max_steps": steps, "per_device_train_batch_size": BATCH, "optimizer": "adamw_torch_fused",
-                    "learning_rate": 1e-4, "weight_decay": 0.0, "lr_scheduler_type": "linear", "max_grad_norm": 1.0, "logging_steps": 1, "save_strategy": "no",
-                    "save_final_model": "false", "eval_strategy": "no", "disable_tqdm": "true", "enable_tensorboard": "false", "log_level": "error"}
-        config = pathlib.Path(output) / "config.yaml"
-        config.write_text(json.dumps({"model": {"model_name": str(folder)},
-                                      "data": {"train": {"datasets": [{"dataset_name": "pretokenized", "dataset_path": str(folder / "tokens.jsonl")}]}}}))
-        _, seconds, peak = run([sides.oumi, "train", "-c", config, *[f"training.{key}={value}" for key, value in settings.items()], *overrides])
-        lines = [json.loads(line) for line in (pathlib.Path(output) / "metrics_rank0000.jsonl").read_text().splitlines()]
-        steps_of = [line for line in lines if "loss" in line]
-        rates = [line["samples_per_second"] for line in steps_of][2:]
-        return {"tokens_per_second": LENGTH * len(rates) / sum(1 / rate for rate in rates) if rates else 0.0, "first_step_seconds": seconds, "peak_rss_mib": peak,
-                "losses": {str(line["step"]): line["loss"] for line in steps_of}}
+    settings = {"trainer_type": "HF", "max_steps": steps, "per_device_train_batch_size": BATCH, "optimizer": "adamw_torch_fused", "learning_rate": 1e-4,
+                "weight_decay": 0.0, "lr_scheduler_type": "linear", "max_grad_norm": 1.0, "logging_steps": 1}
+    config = folder / "oumi.yaml"
+    config.write_text(json.dumps({"model": {"model_name": str(folder)},
+                                  "data": {"train": {"datasets": [{"dataset_name": "pretokenized", "dataset_path": str(folder / "tokens.jsonl")}]}}}))
+    lines, seconds, peak = common.oumi_training(sides, config, settings, overrides)
+    steps_of = [line for line in lines if "loss" in line]
+    return {"tokens_per_second": LENGTH * harmonic_mean([line["samples_per_second"] for line in steps_of][2:]), "first_step_seconds": seconds, "peak_rss_mib": peak,
+            "losses": {str(line["step"]): line["loss"] for line in steps_of}}
 
 
 def peer_training(sides, folder, steps, options):

@@ -144,6 +144,19 @@ for prefix, count in counts.items():
 PY
 }
 
+# small_chats FILE COUNT: conversations of two turns, for tests/golden/textdata's tokenizer.
+small_chats() {
+  python3 - "$@" <<'PY'
+import json, random, sys
+random.seed(7)
+words = "a bee hums over the red clover while two crows talk about rain and a slow cart turns at the mill".split()
+with open(sys.argv[1], "w") as file:
+    for _ in range(int(sys.argv[2])):
+        turns = [{"role": role, "content": " ".join(random.choices(words, k=random.randint(1, 9)))} for role in ("user", "assistant")]
+        file.write(json.dumps({"messages": turns}) + "\n")
+PY
+}
+
 # simple_model_config: the model and data sections of a config for SimpleModel on small_fashion's folder `data`; `training:` follows.
 simple_model_config() {
   cat <<'YAML'

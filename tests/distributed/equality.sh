@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Several ranks train as one process does: DDP, ZeRO-1 and FSDP, with and without accumulation, on 2 and 4 processes.
 source "$(dirname "$0")/../lib.sh"
+source "$OUMI_SOURCE_DIR/tests/distributed/runs.sh"
 
 small_fashion data 256 72
 cat >config.yaml <<'YAML'
@@ -28,10 +29,7 @@ training:
   save_strategy: "no"
   enable_tensorboard: false
 YAML
-compare=$OUMI_SOURCE_DIR/tests/distributed/compare_runs.py
 
-# same EXPECTED ACTUAL [option ...]
-same() { pass; run python3 "$compare" --steps 50 "$@"; [ "$CODE" -eq 0 ] || fail "the runs differ"; cat "$WORK/.stdout"; }
 # The evaluation over ranks counts every sample once: 72 samples in batches of 10.
 same_eval() {
   local key
@@ -39,14 +37,12 @@ same_eval() {
     expect_equal "$(metric "$2/metrics_rank0000.jsonl" $key)" "$(metric "$1/metrics_rank0000.jsonl" $key)" "$2 $key"
   done
 }
-launch() { expect_exit 0 "$OUMI_CPP" launch --nproc-per-node "$1" train -c config.yaml --training.output_dir "$2" "${@:3}"; }
 
-ga() { echo "--training.gradient_accumulation_steps=$1"; }
 fsdp() { echo --fsdp.enable_fsdp=true --fsdp.sharding_strategy="$1" --fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP --fsdp.transformer_layer_cls=Conv2d,Linear; }
 
 # One process that takes the same samples in each update.
 for updates in 2 4; do
-  expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir "one$updates" "$(ga $updates)"
+  run_one "one$updates" "$(ga $updates)"
 done
 
 CASE="DDP"

@@ -2,8 +2,8 @@
 # Language models whose weights are shards from the first value to the last: they start with one process's weights and train as it
 # does, go through checkpoints, are saved as one folder, and take 1/N of the memory on each of N ranks.
 source "$(dirname "$0")/../lib.sh"
+source "$OUMI_SOURCE_DIR/tests/distributed/runs.sh"
 
-compare=$OUMI_SOURCE_DIR/tests/distributed/compare_runs.py
 python3 - <<'PY'
 import json, os, random
 random.seed(5)
@@ -53,10 +53,6 @@ training:
   dataloader_num_workers: 0
 YAML
 
-same() { pass; run python3 "$compare" --steps 50 "$@"; [ "$CODE" -eq 0 ] || fail "the runs differ"; cat "$WORK/.stdout"; }
-run_one() { expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir "$1" "${@:2}"; }
-launch() { expect_exit 0 "$OUMI_CPP" launch --nproc-per-node "$1" train -c config.yaml --training.output_dir "$2" "${@:3}"; }
-ga() { echo "--training.gradient_accumulation_steps=$1"; }
 fsdp=(--fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP --fsdp.transformer_layer_cls=LlamaDecoderLayer)
 by_size=(--fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=SIZE_BASED_WRAP --fsdp.min_num_params=2000)
 gpt2=(--model.model_name=families/gpt2/config.json)

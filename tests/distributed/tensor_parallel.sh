@@ -2,18 +2,13 @@
 # A model spread over ranks trains as one process does: tensor and sequence parallelism, with data parallelism around them, from
 # initial weights to saved ones; checkpoints at the same layout and at others; what is refused.
 source "$(dirname "$0")/../lib.sh"
+source "$OUMI_SOURCE_DIR/tests/distributed/runs.sh"
 
 export OUMI_CACHE="$WORK/cache"
 tokenizer="$OUMI_SOURCE_DIR/tests/golden/textdata"
-compare=$OUMI_SOURCE_DIR/tests/distributed/compare_runs.py
+small_chats chats.jsonl 96
 python3 - <<'PY'
-import json, os, random
-random.seed(7)
-words = "a bee hums over the red clover while two crows talk about rain and a slow cart turns at the mill".split()
-with open("chats.jsonl", "w") as file:
-    for _ in range(96):
-        turns = [{"role": role, "content": " ".join(random.choices(words, k=random.randint(1, 9)))} for role in ("user", "assistant")]
-        file.write(json.dumps({"messages": turns}) + "\n")
+import json, os
 base = {"vocab_size": 1001, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
         "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128, "initializer_range": 0.1}
 families = {
@@ -58,11 +53,7 @@ training:
   dataloader_num_workers: 0
 YAML
 
-same() { pass; run python3 "$compare" --steps 50 "$@"; [ "$CODE" -eq 0 ] || fail "the runs differ"; cat "$WORK/.stdout"; }
-run_one() { expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir "$1" "${@:2}"; }
-launch() { expect_exit 0 "$OUMI_CPP" launch --nproc-per-node "$1" train -c config.yaml --training.output_dir "$2" "${@:3}"; }
 family() { echo "--model.model_name=families/$1/config.json"; }
-ga() { echo "--training.gradient_accumulation_steps=$1"; }
 tp=--parallel.tensor_model_parallel_size=2
 sp=--parallel.sequence_parallel=true
 smooth=--training.label_smoothing_factor=0.1
@@ -114,7 +105,7 @@ cp -r whole to_spread; cp -r spread to_whole
 launch 2 to_spread "${saving[@]}" $tp --training.try_resume_from_last_checkpoint=true
 run_one to_whole "${saving[@]}" --training.try_resume_from_last_checkpoint=true
 for run in spread to_spread to_whole; do
-  pass; run python3 "$compare" --steps 12 --weights 2e-3 --loss 1e-4 whole $run; [ "$CODE" -eq 0 ] || fail "$run differs"; cat "$WORK/.stdout"
+  pass; run python3 "$OUMI_SOURCE_DIR/tests/distributed/compare_runs.py" --steps 12 --weights 2e-3 --loss 1e-4 whole $run; [ "$CODE" -eq 0 ] || fail "$run differs"; cat "$WORK/.stdout"
 done
 
 CASE="activation checkpointing"
@@ -125,7 +116,7 @@ CASE="mixed precision"
 mixed=("$(family qwen3)" --training.max_steps=12 --training.eval_strategy=no --training.mixed_precision_dtype=BF16 --model.torch_dtype_str=float32)
 run_one mixed "${mixed[@]}"
 launch 2 mixed_tp2_sp "${mixed[@]}" $tp $sp
-pass; run python3 "$compare" --steps 12 --weights 2e-3 --loss 2e-3 mixed mixed_tp2_sp; [ "$CODE" -eq 0 ] || fail "mixed precision differs"; cat "$WORK/.stdout"
+pass; run python3 "$OUMI_SOURCE_DIR/tests/distributed/compare_runs.py" --steps 12 --weights 2e-3 --loss 2e-3 mixed mixed_tp2_sp; [ "$CODE" -eq 0 ] || fail "mixed precision differs"; cat "$WORK/.stdout"
 
 CASE="refused"
 refused() { expect_exit 2 "$OUMI_CPP" launch --nproc-per-node 2 train -c config.yaml --training.output_dir refused "${@:2}"; expect_stderr "$1"; rm -rf refused; }

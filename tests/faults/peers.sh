@@ -42,6 +42,15 @@ one_rank() {
   shift 3
   RANK=$rank WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$OUMI_CPP" train -c run.yaml --training.output_dir "$name" "$@" >"$name.$rank" 2>&1 &
 }
+# two_ranks NAME OVERRIDES...: both, until they have logged a step; sets port, first and second.
+two_ranks() {
+  port=$(free_port)
+  one_rank 0 "$port" "$@"
+  first=$!
+  one_rank 1 "$port" "$@"
+  second=$!
+  wait_until grep -q '"step": 3,' "$1/metrics_rank0000.jsonl"
+}
 
 CASE="a pause shorter than the timeout changes nothing"
 expect_exit 0 train 2 plain --training.max_steps 300
@@ -54,12 +63,7 @@ ends 0
 expect_same plain/model.safetensors paused/model.safetensors
 
 CASE="a rank dies: the other says so, without a launcher"
-port=$(free_port)
-one_rank 0 "$port" dead "${endless[@]}"
-first=$!
-one_rank 1 "$port" dead "${endless[@]}"
-second=$!
-wait_until grep -q '"step": 3,' dead/metrics_rank0000.jsonl
+two_ranks dead "${endless[@]}"
 kill -KILL $second
 began=$SECONDS
 wait $second 2>/dev/null || true
@@ -219,12 +223,7 @@ pass; grep -q "cannot listen at 127.0.0.1:$port" taken_port.0 || fail "$(cat tak
 kill $holder
 wait $holder 2>/dev/null || true
 export OUMI_JOIN_TIMEOUT=20
-port=$(free_port)
-one_rank 0 "$port" double "${endless[@]}"
-first=$!
-one_rank 1 "$port" double "${endless[@]}"
-second=$!
-wait_until grep -q '"step": 3,' double/metrics_rank0000.jsonl
+two_ranks double "${endless[@]}"
 one_rank 1 "$port" third "${endless[@]}"
 code=0
 wait $! || code=$?

@@ -22,19 +22,12 @@ training:
   save_steps: 2
   enable_tensorboard: false
 YAML
-python3 - <<'PY'
-import json, random
-random.seed(7)
-words = "a bee hums over the red clover while two crows talk about rain and a slow cart turns at the mill".split()
-with open("chats.jsonl", "w") as file:
-    for _ in range(96):
-        turns = [{"role": role, "content": " ".join(random.choices(words, k=random.randint(1, 9)))} for role in ("user", "assistant")]
-        file.write(json.dumps({"messages": turns}) + "\n")
-with open("gpt2.json", "w") as file:
-    json.dump({"model_type": "gpt2", "vocab_size": 1001, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "attn_pdrop": 0.1,
-               "resid_pdrop": 0.1, "embd_pdrop": 0.1}, file)
-PY
-mkdir -p gpt2 && mv gpt2.json gpt2/config.json
+small_chats chats.jsonl 96
+mkdir gpt2
+cat >gpt2/config.json <<'JSON'
+{"model_type": "gpt2", "vocab_size": 1001, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "attn_pdrop": 0.1,
+               "resid_pdrop": 0.1, "embd_pdrop": 0.1}
+JSON
 cat >text.yaml <<YAML
 model:
   model_name: gpt2/config.json

@@ -49,20 +49,12 @@ else
 fi
 
 CASE="the cache on a full disk"
-python3 - <<'PY'
-import json, random
-random.seed(7)
-words = "a bee hums over the red clover while two crows talk about rain and a slow cart turns at the mill".split()
-with open("chats.jsonl", "w") as file:
-    for _ in range(400):
-        turns = [{"role": role, "content": " ".join(random.choices(words, k=random.randint(1, 9)))} for role in ("user", "assistant")]
-        file.write(json.dumps({"messages": turns}) + "\n")
-import os
-os.makedirs("llama")
-with open("llama/config.json", "w") as file:
-    json.dump({"model_type": "llama", "vocab_size": 1001, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
-               "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128}, file)
-PY
+small_chats chats.jsonl 400
+mkdir llama
+cat >llama/config.json <<'JSON'
+{"model_type": "llama", "vocab_size": 1001, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4,
+               "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 128}
+JSON
 cat >text.yaml <<YAML
 model:
   model_name: llama/config.json
@@ -97,8 +89,7 @@ CASE="memory"
 limited() {
   local bytes=$(($1 << 20))
   shift
-  # glibc's own heap, which takes no more from the system than is asked for: what fails is then the large allocation.
-  MALLOC_TRIM_THRESHOLD_=131072 prlimit --as="$bytes" "$@"
+  prlimit --as="$bytes" "$@"
 }
 cat >large.yaml <<'YAML'
 model:
