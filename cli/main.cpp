@@ -1,13 +1,10 @@
 // oumi-cpp: parses the command line, answers what needs no LibTorch itself (help, version, config show), and loads
 // liboumi_cli.so for the rest: loading LibTorch alone takes a quarter of a second.
 #include <dlfcn.h>
-#include <malloc.h>
 
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <iostream>
-#include <limits>
 
 #include "cli/command_line.h"
 #include "cli/config_command.h"
@@ -19,21 +16,7 @@ namespace {
 
 using oumi::cli::CommandLine;
 
-// Freed blocks stay with the process. A training step asks for the same blocks again; given back to the system in between, every page of them
-// is cleared and mapped anew (a tenth of a language model's step). The usual variables (MALLOC_MMAP_THRESHOLD_, GLIBC_TUNABLES) come first.
-void keep_freed_memory() {
-#ifdef __GLIBC__
-  for (const char* name : {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}) {
-    if (std::getenv(name) != nullptr) return;
-  }
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
-  mallopt(M_TOP_PAD, 64 << 20);
-#endif
-}
-
 int run_from_library(const CommandLine& line) {
-  keep_freed_memory();
   // Found through the executable's run path: beside it in a build, in ../lib when installed.
   void* library = dlopen("liboumi_cli.so", RTLD_NOW | RTLD_GLOBAL);
   if (library == nullptr) {

@@ -97,8 +97,7 @@ CASE="memory falls as 1/N"
 # peak OUTPUT N MODEL: the largest peak of resident memory of N ranks, in kB, in $PEAK.
 peak() {
   local launcher
-  # What is in use, and not the holes that glibc's heap has between it.
-  MALLOC_MMAP_THRESHOLD_=1000000 "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
+  "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
     --training.optimizer=adamw_torch --training.max_steps=3 --training.per_device_train_batch_size=1 --training.eval_strategy=no >"$1.out" 2>&1 &
   launcher=$!
   PEAK=$(python3 - "$launcher" <<'PY'
