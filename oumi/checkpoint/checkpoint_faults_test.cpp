@@ -161,8 +161,8 @@ bool run_traced(pid_t child, const Fault& fault, Outcome& outcome, const Observe
   }
 }
 
-// What a power cut may undo: bytes that were written and not fsynced, names that were given in a folder that was not fsynced. Follows
-// the calls of a saver and holds them to the order that makes any cut harmless.
+// What a power cut may undo: bytes that were written and not fsynced, names that were given in a folder that was not fsynced.
+// Follows the calls of a saver and holds them to the order that makes any cut harmless.
 class UnsyncedState {
  public:
   UnsyncedState(pid_t child, fs::path out) : child_(child), out_(std::move(out)) {}
@@ -221,7 +221,9 @@ class UnsyncedState {
     }
     if (checkpoint_step(to)) ++published;
     // Away from a name that counts: only once what takes its place is sure to stay.
-    if (checkpoint_step(from)) EXPECT_FALSE(unsynced_.contains(out_)) << from << " goes while a newer name may still get lost";
+    if (checkpoint_step(from)) {
+      EXPECT_FALSE(unsynced_.contains(out_)) << from << " goes while a newer name may still get lost";
+    }
     unsynced_.insert(from.parent_path());
     unsynced_.insert(to.parent_path());
   }

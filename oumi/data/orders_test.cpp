@@ -99,7 +99,9 @@ TEST(Split, RangesEqualDatasets) {
     const auto begin = entry["range"][0].get<std::int64_t>(), end = entry["range"][1].get<std::int64_t>();
     // An empty range may be named by any bounds.
     EXPECT_EQ(range.end - range.begin, std::max<std::int64_t>(end - begin, 0)) << entry.dump();
-    if (end > begin) EXPECT_EQ(range.begin, begin) << entry.dump();
+    if (end > begin) {
+      EXPECT_EQ(range.begin, begin) << entry.dump();
+    }
   }
 }
 

@@ -12,11 +12,11 @@ namespace oumi {
 struct TensorDatasetOptions {
   std::string name = "tensors";
   // What the samples are made from; empty: a hash of the tensors' contents, computed when asked for.
-  std::string fingerprint;
-  std::vector<std::string> class_names;
+  std::string fingerprint{};
+  std::vector<std::string> class_names{};
   // Run on the field `transform_field`.
-  TransformPipeline transforms;
-  std::string transform_field;
+  TransformPipeline transforms{};
+  std::string transform_field{};
 };
 
 class TensorDataset : public MapDataset {

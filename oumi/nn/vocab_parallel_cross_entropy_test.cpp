@@ -30,7 +30,8 @@ TEST_P(VocabParallelLoss, EqualsThePlainOne) {
 
   Tensor logits = at::linear(hidden, weight, bias);
   if (setting.soft_cap > 0) logits = at::tanh(logits / setting.soft_cap) * setting.soft_cap;
-  const Tensor expected = at::cross_entropy_loss(logits, labels, {}, setting.mean ? at::Reduction::Mean : at::Reduction::Sum, -100, setting.smoothing);
+  const Tensor expected = at::cross_entropy_loss(logits, labels, {}, setting.mean ? at::Reduction::Mean : at::Reduction::Sum,
+                                                 -100, setting.smoothing);
   (expected * 3).backward();
 
   std::vector<Tensor> of_hidden(static_cast<std::size_t>(setting.ranks)), of_weight = of_hidden, of_bias = of_hidden;
@@ -40,12 +41,14 @@ TEST_P(VocabParallelLoss, EqualsThePlainOne) {
     const auto own = [&](const Tensor& whole) {
       return split.slice(whole.detach(), group->rank(), setting.ranks).clone().set_requires_grad(true);
     };
-    const Tensor own_hidden = hidden.detach().clone().set_requires_grad(true), own_weight = own(weight), own_bias = setting.bias ? own(bias) : Tensor();
-    const Tensor loss = vocab_parallel_cross_entropy(own_hidden, own_weight, setting.bias ? std::optional<Tensor>(own_bias) : std::nullopt, labels,
-                                                     setting.vocabulary, *parallel,
-                                                     {.label_smoothing = setting.smoothing,
-                                                      .soft_cap = setting.soft_cap,
-                                                      .reduction = setting.mean ? kernels::LossReduction::kMean : kernels::LossReduction::kSum});
+    const Tensor own_hidden = hidden.detach().clone().set_requires_grad(true), own_weight = own(weight),
+                 own_bias = setting.bias ? own(bias) : Tensor();
+    const Tensor loss = vocab_parallel_cross_entropy(
+        own_hidden, own_weight, setting.bias ? std::optional<Tensor>(own_bias) : std::nullopt, labels, setting.vocabulary,
+        *parallel,
+        {.label_smoothing = setting.smoothing,
+         .soft_cap = setting.soft_cap,
+         .reduction = setting.mean ? kernels::LossReduction::kMean : kernels::LossReduction::kSum});
     EXPECT_NEAR(loss.item<double>(), expected.item<double>(), 1e-10 * std::abs(expected.item<double>()));
     (loss * 3).backward();
     const auto rank = static_cast<std::size_t>(group->rank());
@@ -56,7 +59,9 @@ TEST_P(VocabParallelLoss, EqualsThePlainOne) {
   EXPECT_THAT(errors, ::testing::Each(""));
   EXPECT_TRUE(at::allclose(at::stack(of_hidden).sum(0), hidden.grad(), 1e-9, 1e-12));
   EXPECT_TRUE(at::allclose(split.join(of_weight), weight.grad(), 1e-9, 1e-12));
-  if (setting.bias) EXPECT_TRUE(at::allclose(split.join(of_bias), bias.grad(), 1e-9, 1e-12));
+  if (setting.bias) {
+    EXPECT_TRUE(at::allclose(split.join(of_bias), bias.grad(), 1e-9, 1e-12));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, VocabParallelLoss,

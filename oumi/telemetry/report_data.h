@@ -33,9 +33,9 @@ struct Thumbnail {
 };
 
 struct SamplePrediction {
-  std::string id;
-  std::string label;  // empty when unknown
-  std::string prediction;
+  std::string id{};
+  std::string label{};  // empty when unknown
+  std::string prediction{};
   std::optional<double> probability = {};  // of the prediction, 0..1
   std::optional<Thumbnail> image = {};
   std::string text = {};  // the input, where it is text; may be empty

@@ -106,7 +106,8 @@ TEST(TokenWeightedLoss, AnUpdateWithoutLabelsChangesNothing) {
   const ModelPtr model = build_model({.model_name = base_folder()});
   TrainingArguments args = arguments(folder);
   args.max_steps = 1;
-  const TrainOutput output = Trainer({.model = model, .args = args, .train_dataset = std::make_shared<TensorDataset>(data)}).train();
+  const TrainOutput output =
+      Trainer({.model = model, .args = args, .train_dataset = std::make_shared<TensorDataset>(data)}).train();
   EXPECT_EQ(output.training_loss, 0);
 }
 
@@ -145,17 +146,20 @@ TEST(LoraRun, ChecksOutTheAdapterAloneAndResumesBitExact) {
   EXPECT_TRUE(fs::exists(halves.path() / "checkpoint-3" / "adapter_config.json"));
   EXPECT_FALSE(fs::exists(halves.path() / "checkpoint-3" / "model.safetensors"));
   EXPECT_EQ(hash_file(whole.path() / "adapter_model.safetensors"), hash_file(halves.path() / "adapter_model.safetensors"));
-  EXPECT_NE(hash_file(whole.path() / "checkpoint-3/adapter_model.safetensors"), hash_file(whole.path() / "adapter_model.safetensors"));
+  EXPECT_NE(hash_file(whole.path() / "checkpoint-3/adapter_model.safetensors"),
+            hash_file(whole.path() / "adapter_model.safetensors"));
 
   // evaluate and infer find it, and a further run goes on with it.
   config.training.output_dir = whole.path().string();
   const ModelPtr applied = build_model(config.model), base = build_model(config.model);
   apply_trained_adapter(*applied, config);
-  EXPECT_FALSE(at::equal(state_dict(*applied).at("model.layers.0.mlp.up_proj.weight"), state_dict(*base).at("model.layers.0.mlp.up_proj.weight")));
+  EXPECT_FALSE(at::equal(state_dict(*applied).at("model.layers.0.mlp.up_proj.weight"),
+                         state_dict(*base).at("model.layers.0.mlp.up_proj.weight")));
   config.model.adapter_model = whole.path().string();
   const StateDict further = adapter_state_dict(*prepared(config));
   EXPECT_TRUE(at::equal(further.at("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight"),
-                        load_weights(whole.path() / "adapter_model.safetensors").at("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight")));
+                        load_weights(whole.path() / "adapter_model.safetensors")
+                            .at("base_model.model.model.layers.0.mlp.up_proj.lora_B.weight")));
 }
 
 TEST(LoraRun, SavesByMode) {
@@ -172,13 +176,19 @@ TEST(LoraRun, SavesByMode) {
     }
     std::sort(names.begin(), names.end());
     const std::string key = "transformer.h.0.attn.c_attn.weight";
-    if (mode == PeftSaveMode::kAdapterAndBaseModel) EXPECT_TRUE(at::equal(load_weights(folder.path()).at(key), load_weights(base_folder("gpt2_bias")).at(key)));
-    if (mode == PeftSaveMode::kMerged) EXPECT_FALSE(at::equal(load_weights(folder.path()).at(key), load_weights(base_folder("gpt2_bias")).at(key)));
+    if (mode == PeftSaveMode::kAdapterAndBaseModel) {
+      EXPECT_TRUE(at::equal(load_weights(folder.path()).at(key), load_weights(base_folder("gpt2_bias")).at(key)));
+    }
+    if (mode == PeftSaveMode::kMerged) {
+      EXPECT_FALSE(at::equal(load_weights(folder.path()).at(key), load_weights(base_folder("gpt2_bias")).at(key)));
+    }
     return names;
   };
   EXPECT_THAT(files(PeftSaveMode::kAdapterOnly), ElementsAre("adapter_config.json", "adapter_model.safetensors"));
-  EXPECT_THAT(files(PeftSaveMode::kAdapterAndBaseModel), ElementsAre("adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"));
-  EXPECT_THAT(files(PeftSaveMode::kMerged), ElementsAre("adapter/adapter_config.json", "adapter/adapter_model.safetensors", "config.json", "model.safetensors"));
+  EXPECT_THAT(files(PeftSaveMode::kAdapterAndBaseModel),
+              ElementsAre("adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"));
+  EXPECT_THAT(files(PeftSaveMode::kMerged), ElementsAre("adapter/adapter_config.json", "adapter/adapter_model.safetensors",
+                                                        "config.json", "model.safetensors"));
 }
 
 TEST(PrepareForTraining, CheckpointedLayersGiveTheSameGradients) {

@@ -28,12 +28,12 @@ namespace oumi {
 // A point between two updates: what a checkpoint of it needs beside weights and optimizer. Kept from before each update, so
 // that a stop in the middle of one goes back to a whole number of updates.
 struct Boundary {
-  Tensor rng_state;  // of the CPU generator
+  Tensor rng_state{};  // of the CPU generator
   std::int64_t epoch = 0;
-  std::int64_t batches = 0;     // micro-batches consumed in this epoch
-  bool epoch_ended = false;     // the epoch's closing log, evaluation and save have run
-  Json loader_state;            // where the loader stood; null before the epoch has begun
-  std::vector<Tensor> buffers;  // copies of the model's buffers, when an update has several micro-batches
+  std::int64_t batches = 0;       // micro-batches consumed in this epoch
+  bool epoch_ended = false;       // the epoch's closing log, evaluation and save have run
+  Json loader_state{};            // where the loader stood; null before the epoch has begun
+  std::vector<Tensor> buffers{};  // copies of the model's buffers, when an update has several micro-batches
 };
 
 // Leaves an evaluation when the run is asked to stop. Caught by Trainer::evaluate_or_stop.
@@ -52,9 +52,9 @@ struct Trainer::Run {
   bool weights_stay_sharded = false;            // no rank has room for all of them: neither before training nor after it
   std::unique_ptr<StragglerWatch> straggler;    // with several ranks
   bool last_micro_batch = true;                 // of the update: gradients are averaged after it
-  std::vector<std::string> parameter_names;  // in the optimizer's order
-  std::vector<Tensor> parameters;            // those that are trained, for clipping
-  std::vector<Tensor> counted_parameters;    // of these, those that count in the gradient norm on this rank
+  std::vector<std::string> parameter_names;     // in the optimizer's order
+  std::vector<Tensor> parameters;               // those that are trained, for clipping
+  std::vector<Tensor> counted_parameters;       // of these, those that count in the gradient norm on this rank
   std::unique_ptr<EventHub> events;
   std::future<void> background_save;  // flushes and commits `saving`; waits where it is destroyed
   std::filesystem::path saving;

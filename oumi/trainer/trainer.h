@@ -51,8 +51,8 @@ struct Optimizers {
 
 // The constructor's arguments in HF's order, for designated initialisers.
 struct TrainerOptions {
-  ModelPtr model;
-  TrainingArguments args;
+  ModelPtr model{};
+  TrainingArguments args{};
   CollateFn data_collator = {};
   DatasetPtr train_dataset = {};
   EvalDatasets eval_dataset = {};
@@ -66,9 +66,10 @@ struct TrainerOptions {
   std::vector<MetricPtr> metrics = {};      // fed batch by batch; default: ClassificationMetric
   Json dataloader_kwargs = Json::object();  // any DataLoader option for training; wins over args.dataloader_*
   Json eval_dataloader_kwargs = Json::object();
-  bool token_weighted_loss = true;  // of models that take it: an update's loss is a mean over its tokens, not over its micro-batches
+  bool token_weighted_loss =
+      true;  // of models that take it: an update's loss is a mean over its tokens, not over its micro-batches
   PeftSaveMode peft_save_mode = PeftSaveMode::kAdapterOnly;  // what save_model writes of a model with adapters
-  std::string config_yaml = {};  // written into checkpoints and TensorBoard's text
+  std::string config_yaml = {};                              // written into checkpoints and TensorBoard's text
   // Called with each folder that weights were written into: what belongs beside them, such as a tokenizer.
   std::function<void(const std::filesystem::path&)> save_beside_weights = {};
   std::shared_ptr<ProcessGroup> process_group = {};  // default: as the environment says (RANK, WORLD_SIZE, ...)

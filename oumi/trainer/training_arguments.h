@@ -26,7 +26,7 @@ struct TrainingArguments {
   std::int64_t per_device_eval_batch_size = 8;
   double warmup_steps = 0;  // steps, or a share of the run's steps when < 1
   double weight_decay = 0.0;
-  std::string logging_dir;  // TensorBoard's event files; empty: output_dir/tensorboard
+  std::string logging_dir{};  // TensorBoard's event files; empty: output_dir/tensorboard
   double logging_steps = 500;
 
   // --- length and batch ---
@@ -38,18 +38,18 @@ struct TrainingArguments {
   std::string lr_scheduler_type = "linear";
   Json lr_scheduler_kwargs = Json::object();
   std::string optim = "adamw_torch_fused";
-  std::string optim_args;  // "name=value,name=value"
+  std::string optim_args{};  // "name=value,name=value"
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double sgd_momentum = 0.0;
   double max_grad_norm = 1.0;  // 0 = no clipping; the norm is measured all the same
-  std::vector<ParameterGroupParams> parameter_groups;
-  std::optional<double> ema_decay;
+  std::vector<ParameterGroupParams> parameter_groups{};
+  std::optional<double> ema_decay{};
 
   // --- loss ---
   double label_smoothing_factor = 0.0;
-  std::vector<double> class_weights;
+  std::vector<double> class_weights{};
   NanPolicy nan_policy = NanPolicy::kStop;
 
   // --- precision ---
@@ -62,57 +62,57 @@ struct TrainingArguments {
   bool logging_nan_inf_filter = false;  // HF's default is true, which hides what happened
   std::vector<std::string> report_to = {"tensorboard"};
   bool log_histograms = false;
-  std::string run_name;
-  std::optional<bool> disable_tqdm;
+  std::string run_name{};
+  std::optional<bool> disable_tqdm{};
   std::string include_num_input_tokens_seen = "no";  // no | all (padding too) | non_padding
 
   // --- evaluation ---
-  std::string eval_strategy = "no";  // no | steps | epoch
-  std::optional<double> eval_steps;  // default: logging_steps
-  double eval_delay = 0;             // steps or epochs, by eval_strategy, before the first evaluation
+  std::string eval_strategy = "no";    // no | steps | epoch
+  std::optional<double> eval_steps{};  // default: logging_steps
+  double eval_delay = 0;               // steps or epochs, by eval_strategy, before the first evaluation
   bool eval_on_start = false;
   bool prediction_loss_only = false;
 
   // --- saving ---
   std::string save_strategy = "steps";  // no | steps | epoch | best
   double save_steps = 500;
-  std::optional<std::int64_t> save_total_limit;
+  std::optional<std::int64_t> save_total_limit{};
   bool save_only_model = false;
   bool save_final_model = true;    // Oumi's: model.safetensors in output_dir at the end
   bool save_hf_optimizer = false;  // also write optimizer.pt and scheduler.pt, for HF's Trainer
   bool async_save = false;         // training waits for the copy of its state alone, not for the disk; one process
   bool load_best_model_at_end = false;
-  std::string metric_for_best_model;      // empty: "loss"
-  std::optional<bool> greater_is_better;  // default: unless the metric's name ends in "loss"
-  std::optional<std::int64_t> early_stopping_patience;
+  std::string metric_for_best_model{};      // empty: "loss"
+  std::optional<bool> greater_is_better{};  // default: unless the metric's name ends in "loss"
+  std::optional<std::int64_t> early_stopping_patience{};
   double early_stopping_threshold = 0.0;
 
   // --- seeds, resume ---
   std::uint64_t seed = 42;
-  std::optional<std::uint64_t> data_seed;  // default: seed
+  std::optional<std::uint64_t> data_seed{};  // default: seed
   bool full_determinism = false;
   bool ignore_data_skip = false;
-  std::string resume_from_checkpoint;  // a folder; "last" = the newest good one of output_dir
+  std::string resume_from_checkpoint{};  // a folder; "last" = the newest good one of output_dir
 
   // --- data loader ---
   bool dataloader_drop_last = false;
   std::int64_t dataloader_num_workers = 0;
-  std::optional<std::int64_t> dataloader_prefetch_factor;
+  std::optional<std::int64_t> dataloader_prefetch_factor{};
   bool dataloader_persistent_workers = false;
   bool dataloader_pin_memory = true;
   bool dataloader_in_order = true;
   std::string train_sampling_strategy = "random";  // random | sequential | group_by_length
   std::string length_column_name = "length";
-  std::vector<std::string> label_names;  // default: {"labels"}
+  std::vector<std::string> label_names{};  // default: {"labels"}
   bool use_cpu = false;
 
   // --- ranks ---
   bool average_tokens_across_devices = true;         // losses weighted by tokens: of all ranks, or of each
   std::int64_t ddp_timeout = 1800;                   // seconds that a collective may take
-  std::optional<bool> ddp_find_unused_parameters;    // default: true
-  std::optional<std::int64_t> ddp_bucket_cap_mb;     // MiB of gradients reduced at once; default: 25
-  std::optional<bool> ddp_broadcast_buffers;         // default: true
-  ShardingOptions sharding;                          // with one rank there is nothing to split
+  std::optional<bool> ddp_find_unused_parameters{};  // default: true
+  std::optional<std::int64_t> ddp_bucket_cap_mb{};   // MiB of gradients reduced at once; default: 25
+  std::optional<bool> ddp_broadcast_buffers{};       // default: true
+  ShardingOptions sharding{};                        // with one rank there is nothing to split
 
   // Chained setters: TrainingArguments().with(&TrainingArguments::seed, 7).with(&TrainingArguments::bf16, true).
   template <class T, class V>

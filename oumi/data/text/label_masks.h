@@ -19,11 +19,11 @@ inline constexpr std::int32_t kIgnoredLabel = -100;
 
 // Token ids of the texts that begin and end turns. Empty: not used.
 struct TurnMarkers {
-  TokenIds response;            // begins an assistant's turn
-  TokenIds instruction;         // begins a user's turn
-  TokenIds end_of_turn;
-  TokenIds tool_response;       // with end_of_tool_response: a tool's result inside an assistant's turn
-  TokenIds end_of_tool_response;
+  TokenIds response{};     // begins an assistant's turn
+  TokenIds instruction{};  // begins a user's turn
+  TokenIds end_of_turn{};
+  TokenIds tool_response{};  // with end_of_tool_response: a tool's result inside an assistant's turn
+  TokenIds end_of_tool_response{};
 };
 
 enum class TrainedTurns {
@@ -34,10 +34,10 @@ enum class TrainedTurns {
 
 struct TurnMaskOptions {
   TrainedTurns turns = TrainedTurns::kAllAssistantTurns;
-  TurnMarkers markers;
+  TurnMarkers markers{};
   std::int32_t ignore_index = kIgnoredLabel;
   // Trailing pads are no text; kFinalAssistantTurn and kInstructionResponse train on no pad token anywhere.
-  std::optional<std::int32_t> pad_id;
+  std::optional<std::int32_t> pad_id{};
 };
 
 // Labels of a chat: its ids, or ignore_index where nothing is learned. All are ignored when a needed marker isn't there:
