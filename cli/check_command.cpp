@@ -97,6 +97,7 @@ int check_command(const CommandLine& line) {
   const std::vector<std::filesystem::path> files(line.configs.begin(), line.configs.end());
   if (const int refused = config_check(files, line.overrides, std::cout); refused != 0) return refused;
   TrainingConfig config = load_config(files, line.overrides);
+  if (!trains_on_cpu(config)) refuse_offloading(config);
   const TrainingArguments args = training_arguments(config);
   validate(args);
 
@@ -106,7 +107,7 @@ int check_command(const CommandLine& line) {
   prepare_for_training(*model, config);
   print_model(*model);
 
-  const RunData data(config, {.notice = [](const std::string& text) { std::cout << text << '\n'; }});
+  const RunData data(config, {.notice = [](const std::string& text) { std::cout << text << '\n'; }, .plans_training = true});
   const DatasetPtr dataset = data.dataset(DatasetSplitKind::kTrain);
   data.report(dataset, DatasetSplitKind::kTrain, *model);
   Json kwargs = config.data.train.dataloader_kwargs;

@@ -46,6 +46,18 @@ bool deepspeed_changed(const Config& config) {
   return config.deepspeed.enable_deepspeed && config.deepspeed.*kMember != DeepSpeedParams{}.*kMember;
 }
 
+template <auto kMember, DeepSpeedOffloadDevice kDevice>
+bool offloads(const Config& config) {
+  const auto& offload = config.deepspeed.*kMember;
+  return config.deepspeed.enable_deepspeed && offload && offload->device == kDevice;
+}
+
+// Of settings that refuse_offloading looks for.
+constexpr const char* kInHostMemory =
+    "on a CPU weights, gradients and optimizer state are in host memory already; refused on a GPU, where moving them is not "
+    "built";
+constexpr const char* kOnDisk = "state on disks is not built; CPU keeps it in host memory";
+
 constexpr SupportKind kHonoured = SupportKind::kHonoured;
 constexpr SupportKind kNative = SupportKind::kMetNatively;
 constexpr SupportKind kMapped = SupportKind::kMapped;
@@ -127,8 +139,7 @@ constexpr Row kRows[] = {
     {"fsdp.enable_fsdp", "true", kHonoured, "weights, gradients and optimizer state are sharded over ranks; docs/distributed.md",
      [](const Config&) { return false; }},
     {"fsdp.sharding_strategy", "HYBRID_SHARD, HYBRID_SHARD_ZERO2", kHonoured, "sharded within a machine, or groups of shard_group_size ranks, and copied between them", [](const Config&) { return false; }},
-    {"fsdp.cpu_offload", "true", kRefused, "shards outside of the device's memory are not built yet",
-     [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.cpu_offload; }},
+    {"fsdp.cpu_offload", "true", kNative, kInHostMemory, [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.cpu_offload; }},
     {"fsdp.mixed_precision", "fp16", kRefused, "float16 with loss scaling is not built yet; bf16 is",
      [](const Config& c) { return c.fsdp.enable_fsdp && c.fsdp.mixed_precision && to_lower(*c.fsdp.mixed_precision) == "fp16"; }},
     {"fsdp.state_dict_type", "LOCAL_STATE_DICT", kMapped, "saved as SHARDED_STATE_DICT",
@@ -141,10 +152,10 @@ constexpr Row kRows[] = {
      [](const Config& c) { return c.deepspeed.enable_deepspeed; }},
     {"deepspeed.deepspeed_config_path", "set", kRefused, "DeepSpeed's own files are not read; set the fields of deepspeed",
      [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.deepspeed_config_path.has_value(); }},
-    {"deepspeed.offload_optimizer", "set", kRefused, "state outside of the device's memory is not built yet",
-     [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.offload_optimizer.has_value(); }},
-    {"deepspeed.offload_param", "set", kRefused, "weights outside of the device's memory are not built yet",
-     [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.offload_param.has_value(); }},
+    {"deepspeed.offload_optimizer", "device: CPU", kNative, kInHostMemory, offloads<&DeepSpeedParams::offload_optimizer, DeepSpeedOffloadDevice::kCpu>},
+    {"deepspeed.offload_optimizer", "device: NVME", kRefused, kOnDisk, offloads<&DeepSpeedParams::offload_optimizer, DeepSpeedOffloadDevice::kNvme>},
+    {"deepspeed.offload_param", "device: CPU", kNative, kInHostMemory, offloads<&DeepSpeedParams::offload_param, DeepSpeedOffloadDevice::kCpu>},
+    {"deepspeed.offload_param", "device: NVME", kRefused, kOnDisk, offloads<&DeepSpeedParams::offload_param, DeepSpeedOffloadDevice::kNvme>},
     {"deepspeed.precision", "FP16", kRefused, "float16 with loss scaling is not built yet; BF16 is",
      [](const Config& c) { return c.deepspeed.enable_deepspeed && c.deepspeed.precision == DeepSpeedPrecision::kFp16; }},
     {"deepspeed.train_batch_size", "a number", kRefused, "set training.per_device_train_batch_size and leave this auto",
@@ -223,7 +234,9 @@ bool is_usual_sft_setting(const Config& config, const std::string& name, const J
   if (name == "dataset_text_field") return value == "text" || value.is_null();
   if (name == "packing" && value == true) return config.data.train.pack;
   if (name == "truncation_mode") return value == "keep_start";
-  return is_one_of(name, {"packing", "eval_packing", "padding_free", "assistant_only_loss", "activation_offloading"}) && (value == false || value.is_null());
+  if (name == "activation_offloading") return value.is_boolean() || value.is_null();
+  return is_one_of(name, {"packing", "eval_packing", "padding_free", "assistant_only_loss"}) &&
+         (value == false || value.is_null());
 }
 
 // Oumi hands trainer_kwargs to the trainer's own arguments.
@@ -232,7 +245,10 @@ void note_trainer_kwargs(const Config& config, std::vector<SupportNote>& notes) 
   for (const auto& [name, value] : config.training.trainer_kwargs.items()) {
     if (name == "packing_strategy") continue;  // read where data.*.pack is
     if (is_trl(config, TrainerType::kTrlSft) && is_usual_sft_setting(config, name, value)) {
-      const char* text = name.starts_with("max_") ? "samples are cut to model.model_max_length where they are read" : "is so already";
+      const bool offloads = name == "activation_offloading" && value == true;
+      const char* text = offloads                   ? kInHostMemory
+                         : name.starts_with("max_") ? "samples are cut to model.model_max_length where they are read"
+                                                    : "is so already";
       notes.push_back({"training.trainer_kwargs." + name, kNative, text});
       continue;
     }
@@ -317,6 +333,14 @@ void require_supported(const TrainingConfig& config) {
   if (refused.empty()) return;
   throw UserError(first, "expected settings that can be trained, got " + join(refused, "; "),
                   "oumi-cpp config check lists what becomes of each setting");
+}
+
+void refuse_offloading(const TrainingConfig& config) {
+  for (const SupportNote& note : support_notes(config)) {
+    if (note.text != kInHostMemory) continue;
+    throw UserError(note.key, "on a GPU, weights, gradients and state stay in its memory: expected no offloading, got it",
+                    "unset it, or train on the CPU with training.use_cpu: true");
+  }
 }
 
 std::string support_table_markdown() {

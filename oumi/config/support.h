@@ -31,6 +31,10 @@ std::vector<SupportNote> support_notes(const TrainingConfig& config);
 // Throws UserError for the refused notes, naming each key.
 void require_supported(const TrainingConfig& config);
 
+// For a run on a GPU, which the table can't know of: throws UserError where a setting asks for weights, gradients, activations
+// or optimizer state in host memory. On a CPU that is where they are.
+void refuse_offloading(const TrainingConfig& config);
+
 // The table itself as Markdown, for the docs.
 std::string support_table_markdown();
 

@@ -140,6 +140,31 @@ TEST(Support, NotesNameTheFieldsThatWereChanged) {
   EXPECT_EQ(support_notes(load_with("training: {label_names: [target]}")).at(0).kind, SupportKind::kRefused);
 }
 
+// Recipes offload to host memory, where everything of a run on a CPU is.
+TEST(Support, OffloadsToHostMemoryOnACpuAlone) {
+  const auto kind = [](const std::string& yaml) {
+    const TrainingConfig config = load_with(yaml);
+    for (const SupportNote& note : support_notes(config)) {
+      if (note.key.find("offload") != std::string::npos) return std::string(support_word(note.kind));
+    }
+    return std::string("none");
+  };
+  const std::string zero3 = "deepspeed: {enable_deepspeed: true, zero_stage: ZERO_3, ";
+  const std::string memory[] = {"fsdp: {enable_fsdp: true, cpu_offload: true}", zero3 + "offload_optimizer: {device: cpu}}",
+                                zero3 + "offload_param: {pin_memory: true}}",
+                                "training: {trainer_type: TRL_SFT, trainer_kwargs: {activation_offloading: true}}"};
+  for (const std::string& yaml : memory) {
+    EXPECT_EQ(kind(yaml), "met natively") << yaml;
+    EXPECT_NO_THROW(require_supported(load_with(yaml)));
+    EXPECT_THAT(user_error([&] { refuse_offloading(load_with(yaml)); }), HasSubstr("expected no offloading")) << yaml;
+  }
+  EXPECT_EQ(kind(zero3 + "offload_optimizer: {device: nvme}}"), "refused");
+  EXPECT_EQ(kind(zero3 + "offload_param: {device: nvme}}"), "refused");
+  EXPECT_NO_THROW(refuse_offloading(load_with("fsdp: {enable_fsdp: true}")));
+  EXPECT_NO_THROW(
+      refuse_offloading(load_with("training: {trainer_type: TRL_SFT, trainer_kwargs: {activation_offloading: false}}")));
+}
+
 TEST(Support, SpeaksOfTheAcceleratorConfig) {
   const auto kind = [](const std::string& yaml) {
     const auto notes = support_notes(load_with("training: {accelerator_config: {" + yaml + "}}"));

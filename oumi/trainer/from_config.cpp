@@ -40,6 +40,7 @@ std::int64_t resolve_workers(const IntOrString& workers) {
 }
 
 void refuse_unsupported(const TrainingConfig& config) {
+  if (!trains_on_cpu(config)) refuse_offloading(config);
   for (const SupportNote& note : support_notes(config)) {
     if (note.kind == SupportKind::kRefused) throw UserError(note.key, note.text);
     if (note.kind == SupportKind::kHonoured) continue;
@@ -181,6 +182,8 @@ TrainingArguments training_arguments(const TrainingConfig& config) {
   return args;
 }
 
+bool trains_on_cpu(const TrainingConfig& config) { return !at::hasCUDA() || config.training.use_cpu; }
+
 TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOptions& options) {
   const std::shared_ptr<ProcessGroup> group = connect_ranks(training_arguments(config));
   group->on_main([&] { prepare_output_directory(config, options.overwrite || config.training.overwrite_output_dir); },
@@ -203,8 +206,8 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     local.model = with_local_files(config.model);
     // Sharded weights are made part by part: all of them may not fit into a rank's memory.
     const bool shards_weights = sharding_options(config).shards_weights() && group->world_size() > 1;
-    const bool on_cpu = !at::hasCUDA() || config.training.use_cpu;
-    const bool defer = shards_weights && on_cpu && !tensor_parallel && !config.training.use_peft && !config.model.adapter_model;
+    const bool defer =
+        shards_weights && trains_on_cpu(config) && !tensor_parallel && !config.training.use_peft && !config.model.adapter_model;
     const ModelPtr model = build_model(local.model, {.tensor_parallel = tensor_parallel, .defer_weights = defer});
     TrainingConfig named = config;  // adapters are written with their base model's name, not with where its files lie
     named.model.adapter_model = local.model.adapter_model;
@@ -212,7 +215,7 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     if (config.training.log_model_summary) log_info(model_summary(*model));
     TrainerOptions trainer = trainer_options(config, model);
     trainer.mesh = mesh;
-    const RunData data(local, {.notice = log_info});
+    const RunData data(local, {.notice = log_info, .plans_training = true});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);
     if (data.has(DatasetSplitKind::kValidation)) {

@@ -12,6 +12,9 @@ namespace oumi {
 // Oumi's `training:` (and HF's names in it) as TrainingArguments.
 TrainingArguments training_arguments(const TrainingConfig& config);
 
+// Where a run of `config` on this machine would compute: training.use_cpu, and whether there is a GPU.
+bool trains_on_cpu(const TrainingConfig& config);
+
 struct TrainRunOptions {
   bool overwrite =
       false;  // delete an earlier run's files in output_dir; without it and without resuming, a folder with files is refused

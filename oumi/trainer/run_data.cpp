@@ -67,6 +67,7 @@ RunData::RunData(const TrainingConfig& config, RunDataOptions options) : config_
   context_.text.chat_template_kwargs = config.model.chat_template_kwargs.value_or(Json::object());
   context_.text.notice = options_.notice;
   load_tokenizer();
+  if (!options_.cut_samples) context_.text.max_length.reset();
 }
 
 void RunData::load_tokenizer() {
@@ -107,6 +108,7 @@ const DatasetSplitParams& RunData::section(DatasetSplitKind kind) const {
 DatasetBuildContext RunData::context(DatasetSplitKind kind) const {
   DatasetBuildContext context = context_;
   context.split = kind;
+  context.text.needs_length = options_.plans_training && kind == DatasetSplitKind::kTrain && config_.training.max_steps <= 0;
   return context;
 }
 

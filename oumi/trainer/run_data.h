@@ -16,6 +16,10 @@ struct RunDataOptions {
   std::function<void(const std::string&)> notice = nullptr;  // lines for the user
   // Preference records can be looked at; training on them is refused.
   bool allow_preferences = false;
+  // The training set is trained by epochs unless training.max_steps is set: its length is needed.
+  bool plans_training = false;
+  // At the longest length of model and tokenizer; false: samples are whole.
+  bool cut_samples = true;
 };
 
 class RunData {
