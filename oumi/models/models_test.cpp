@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "oumi/base/files.h"
+#include "oumi/checkpoint/manifest.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/models/adapt.h"
 #include "oumi/models/build_model.h"
@@ -105,6 +106,27 @@ TEST(Models, SavedFolderComesBackEqual) {
   }
   EXPECT_THAT(error_of([&] { from_pretrained<SimpleModel>(folder.path(), {.override_kwargs = {{"num_classes", 8}}}); }),
               HasSubstr("expected shape [8, 320], got [7, 320]"));
+}
+
+// A weight with one bit changed is still a weight: the manifest alone tells.
+TEST(Models, DamagedWeightsOfACheckpointAreNamed) {
+  const TemporaryDirectory folder;
+  make_model<SimpleModel>()->save_pretrained(folder.path());
+  const auto weights = folder.path() / "model.safetensors", manifest_file = folder.path() / kManifestName;
+  Manifest manifest;
+  manifest.files["model.safetensors"] = {.size = std::filesystem::file_size(weights), .xxh3_128 = hash_file(weights)};
+  write_file_atomically(manifest_file, to_json_text(manifest));
+  EXPECT_EQ(error_of([&] { load_pretrained(folder.path()); }), "no error");
+  std::string bytes = read_text_file(weights);
+  bytes[bytes.size() - 9] ^= 1;
+  write_file_atomically(weights, bytes);
+  EXPECT_THAT(error_of([&] { load_pretrained(folder.path()); }), HasSubstr("model.safetensors] is damaged: expected hash"));
+  write_file_atomically(weights, bytes + "x");
+  EXPECT_THAT(error_of([&] { load_pretrained(folder.path()); }),
+              HasSubstr("model.safetensors] is damaged: expected " + std::to_string(bytes.size()) + " bytes"));
+  write_file_atomically(weights, bytes);
+  write_file_atomically(manifest_file, "{\"name\": \"another program's\"}");
+  EXPECT_EQ(error_of([&] { load_pretrained(folder.path()); }), "no error");
 }
 
 // Oumi's from_pretrained refuses a folder whose model_type is not its class's name, letter by letter.

@@ -2,6 +2,7 @@
 
 #include "oumi/base/files.h"
 #include "oumi/base/version.h"
+#include "oumi/checkpoint/manifest.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/models/language_models.h"
@@ -37,6 +38,27 @@ PretrainedConfig read_pretrained_config(const fs::path& directory, const std::st
   return result;
 }
 
+namespace {
+
+// A checkpoint of ours knows the hashes of its files; a changed weight shows in nothing else.
+void check_against_manifest(const fs::path& directory) {
+  const fs::path path = directory / kManifestName;
+  if (!fs::is_regular_file(path) || read_text_file(path).find("oumi-checkpoint") == std::string::npos) return;
+  for (const auto& [name, digest] : read_manifest(directory).files) {
+    const fs::path file = directory / name;
+    if (!(name.starts_with("model") || name.starts_with("pytorch_model")) || !fs::exists(file)) continue;
+    const std::string hint = "load another checkpoint, or copy the file again";
+    if (const auto size = fs::file_size(file); size != digest.size)
+      throw UserError(file.string(),
+                      cat("is damaged: expected ", digest.size, " bytes as ", kManifestName, " says, got ", size), hint);
+    if (const std::string hash = hash_file(file); hash != digest.xxh3_128)
+      throw UserError(file.string(),
+                      cat("is damaged: expected hash ", digest.xxh3_128, " as ", kManifestName, " says, got ", hash), hint);
+  }
+}
+
+}  // namespace
+
 StateDict load_weights(const fs::path& directory, const std::string& weights_filename) {
   const auto load = [](const fs::path& file) {
     const std::string extension = file.extension().string();
@@ -44,6 +66,7 @@ StateDict load_weights(const fs::path& directory, const std::string& weights_fil
                                                                             : load_safetensors(file);
   };
   if (fs::is_regular_file(directory)) return load(directory);
+  check_against_manifest(directory);
   if (fs::exists(directory / weights_filename)) return load(directory / weights_filename);
   if (fs::exists(directory / (weights_filename + ".index.json"))) return load_sharded_safetensors(directory);
   if (fs::exists(directory / "pytorch_model.bin.index.json")) return load_sharded_torch_state_dict(directory);

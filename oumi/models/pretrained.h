@@ -26,7 +26,8 @@ PretrainedConfig read_pretrained_config(const std::filesystem::path& directory,
                                         const std::string& config_filename = "config.json");
 
 // The weights in `directory`: `weights_filename`, else its sharded form, else pytorch_model.bin / model.pt; or, when
-// `directory` is a file, that file. Throws UserError when there are none.
+// `directory` is a file, that file. In a checkpoint of ours, files are checked against its manifest. Throws UserError when
+// there are none.
 StateDict load_weights(const std::filesystem::path& directory, const std::string& weights_filename = "model.safetensors");
 
 // True when the folder's config.json names a registered model, or is one of Hugging Face's.
