@@ -142,6 +142,13 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   add_config_options(*tokenize, line);
   tokenize->add_option("--limit", line.limit, "samples to show (default: all)")->type_name("N")->check(CLI::NonNegativeNumber);
   tokenize->add_flag("--json", line.json, "one JSON object a line: input_ids, attention_mask, labels, text");
+  tokenize
+      ->add_option("--megatron", line.output,
+                   "write PREFIX.bin and PREFIX.idx, Megatron's indexed dataset, instead of showing samples")
+      ->type_name("PREFIX");
+  tokenize->add_flag("--append-eod", line.append_eod,
+                     "with --megatron: the tokenizer's end-of-text token behind each document");
+  tokenize->add_flag("--overwrite", line.overwrite, "with --megatron: replace files that are there");
   add_infer(app, line);
   CLI::App* launch = app.add_subcommand("launch", "run train or evaluate on several processes");
   launch->prefix_command();

@@ -19,13 +19,14 @@ struct CommandLine {
   std::vector<std::string> arguments;  // of verbs that take none of the above: as typed
   std::map<std::string, std::vector<std::string>> options;  // of verbs with options of their own: "--name" to what was given
   std::vector<std::string> shortcuts;  // options that stand for overrides, as key=value; part of `overrides` too
-  std::string output;                  // -o
+  std::string output;                  // -o; tokenize --megatron
   std::string model;                   // infer and evaluate --model: wins over the config's model.model_name
   std::string input;                   // infer --input
   std::string multiple_choice;         // evaluate --multiple-choice
   LaunchOptions launch;                // of the verb launch
-  bool overwrite = false;              // train --overwrite
+  bool overwrite = false;              // train and tokenize --overwrite
   bool json = false;                   // --json
+  bool append_eod = false;             // tokenize --append-eod
   std::int64_t limit = -1;                // tokenize --limit; below zero: all
 };
 

@@ -22,15 +22,20 @@ constexpr Verb kVerbs[] = {
     {"train", "train a model by a config", "--config --plugin --overwrite --help", "", true},
     {"evaluate", "measure a model on data.validation", "--config --plugin --json --model --multiple-choice --help", "", true},
     {"predict", "write a model's predictions", "--config --plugin --output --help", "", true},
-    {"tokenize", "show the training samples as the model gets them", "--config --plugin --limit --json --help", "", true},
+    {"tokenize", "show the training samples as the model gets them",
+     "--config --plugin --limit --json --megatron --append-eod --overwrite --help", "", true},
     {"infer", "chat with a model, or answer a file",
-     "--config --plugin --model --input --output --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty --seed "
+     "--config --plugin --model --input --output --max-new-tokens --temperature --top-k --top-p --min-p --repetition-penalty "
+     "--seed "
      "--batch-size --system-prompt --stop --help",
      "", true},
-    {"launch", "run train or evaluate on several processes", "--nproc-per-node --nnodes --node-rank --rdzv-endpoint --max-restarts --help", "train evaluate", false},
+    {"launch", "run train or evaluate on several processes",
+     "--nproc-per-node --nnodes --node-rank --rdzv-endpoint --max-restarts --help", "train evaluate", false},
     {"config", "show or check a config", "--config --plugin --help", "show check", true},
     {"checkpoint", "verify or convert checkpoints", "--help", "verify convert", false},
-    {"tokenizer", "make a tokenizer", "--files --vocab-size --out --kind --chat-template --special --bos --eos --unk --pad --min-frequency --model-max-length --add-bos --add-eos --lowercase --help",
+    {"tokenizer", "make a tokenizer",
+     "--files --vocab-size --out --kind --chat-template --special --bos --eos --unk --pad --min-frequency --model-max-length "
+     "--add-bos --add-eos --lowercase --help",
      "train", false},
     {"new", "write a project with a model of your own", "--help", "", false},
     {"env", "print versions, processor and memory", "--json --help", "", false},
@@ -71,7 +76,7 @@ _oumi_cpp() {
 )",
              cases, R"(  esac
   case "$previous" in
-    -c|--config|-o|--output|--plugin|--model|--input|--multiple-choice|--files|--out) compopt -o default; return ;;
+    -c|--config|-o|--output|--plugin|--model|--input|--multiple-choice|--files|--out|--megatron) compopt -o default; return ;;
   esac
   if [[ $COMP_CWORD -eq 2 && -n $words && $current != -* ]]; then
     COMPREPLY=($(compgen -W "$words" -- "$current"))
@@ -113,7 +118,7 @@ _oumi_cpp() {
 )",
              cases, R"(  esac
   case "$words[CURRENT-1]" in
-    -c|--config|-o|--output|--plugin|--model|--input|--multiple-choice|--files|--out) _files; return ;;
+    -c|--config|-o|--output|--plugin|--model|--input|--multiple-choice|--files|--out|--megatron) _files; return ;;
   esac
   if (( CURRENT == 3 && $#words_ )) && [[ "$words[CURRENT]" != -* ]]; then
     compadd -a words_
@@ -148,11 +153,12 @@ std::string fish_script(const std::vector<ConfigKeyHelp>& keys) {
     const std::string condition = cat(" -n '__fish_seen_subcommand_from ", verb.name, "'");
     for (const std::string& option : split(verb.options, ' ')) {
       const std::string name = option.substr(2);
-      const char* extra = name == "config"                              ? " -s c -r -F"
-                          : name == "output"                            ? " -s o -r -F"
-                          : name == "plugin" || name == "model" || name == "input" || name == "multiple-choice" ? " -r -F"
-                          : name == "limit" || name == "nproc-per-node" || (std::string_view(verb.name) == "infer" && name != "help") ? " -x"
-                                                                        : "";
+      const char* extra =
+          name == "config"   ? " -s c -r -F"
+          : name == "output" ? " -s o -r -F"
+          : name == "plugin" || name == "model" || name == "input" || name == "multiple-choice" || name == "megatron" ? " -r -F"
+          : name == "limit" || name == "nproc-per-node" || (std::string_view(verb.name) == "infer" && name != "help") ? " -x"
+                                                                                                                      : "";
       script += cat("complete -c oumi-cpp", condition, extra, " -l ", name, "\n");
     }
     if (*verb.words != '\0') script += cat("complete -c oumi-cpp -f", condition, " -a '", verb.words, "'\n");

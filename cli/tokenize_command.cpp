@@ -4,6 +4,7 @@
 #include <iostream>
 #include <limits>
 
+#include "cli/tokenize_megatron.h"
 #include "cli/train_commands.h"
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
@@ -97,6 +98,9 @@ void print(const Sample& sample, std::int64_t index, const Tokenizer* tokenizer)
 
 int tokenize_command(const CommandLine& line) {
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
+  if (!line.output.empty()) return write_megatron(config, line);
+  if (line.append_eod || line.overwrite)
+    throw UserError("command line", "--append-eod and --overwrite are for --megatron: expected it beside them, got neither");
   // Nothing but samples on stdout: their readers parse it.
   const RunData data(config, {.notice = [](const std::string& notice) { std::cerr << notice << '\n'; }, .allow_preferences = true});
   const DatasetPtr dataset = data.dataset(DatasetSplitKind::kTrain);

@@ -5,6 +5,7 @@
 #include "oumi/data/formats/image_folder.h"
 #include "oumi/data/formats/npz.h"
 #include "oumi/data/formats/tabular.h"
+#include "oumi/data/text/megatron_dataset.h"
 #include "oumi/data/text/text_datasets.h"
 
 namespace oumi {
@@ -22,6 +23,7 @@ Registry<DatasetFactory>& registry() {
     filled->add("parquet", make_parquet_dataset);
     filled->add("arrow", make_arrow_dataset);
     filled->add("pretokenized", [](const DatasetRequest& request) { return complete_tokens(make_pretokenized_dataset(request), request.text); });
+    filled->add("megatron_indexed", make_megatron_indexed);
     register_text_datasets([&](const std::string& name, DatasetFactory factory) { filled->add(name, std::move(factory)); });
     return filled;
   }();

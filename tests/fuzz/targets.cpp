@@ -13,8 +13,10 @@
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/config/training_config.h"
 #include "oumi/data/formats/idx.h"
+#include "oumi/data/formats/megatron_indexed.h"
 #include "oumi/data/registry.h"
 #include "oumi/data/split.h"
+#include "oumi/data/text/label_masks.h"
 
 namespace oumi::fuzz {
 namespace {
@@ -216,6 +218,24 @@ std::vector<std::string> jsonl_seeds() {
           "{\"x\": 1.5, \"label\": 1}\n"};
 }
 
+// The index of a fixed .bin.
+const TokenIds kMegatronTokens = {1, 2, 3, 4, 5, 6};
+void parse_megatron_index(std::string_view bytes) {
+  const fs::path idx = scratch("tokens.idx", bytes);
+  scratch("tokens.bin", std::string_view(reinterpret_cast<const char*>(kMegatronTokens.data()),
+                                         kMegatronTokens.size() * sizeof(std::int32_t)));
+  const MegatronIndexed file(idx);
+  for (std::int64_t d = 0; d < file.documents(); ++d) file.read(file.begin_of(d), file.begin_of(d + 1));
+}
+std::vector<std::string> megatron_index_seeds() {
+  return {written("seed.idx", [](const fs::path& path) {
+    MegatronIndexedWriter writer(path, MegatronDtype::kInt32);
+    writer.add_document(std::span(kMegatronTokens).first(2));
+    writer.add_document(std::span(kMegatronTokens).subspan(2));
+    writer.close();
+  })};
+}
+
 constexpr Target kTargets[] = {
     {"config", parse_config, config_seeds},
     {"overrides", parse_override, override_seeds},
@@ -229,6 +249,7 @@ constexpr Target kTargets[] = {
     {"csv_stream", parse_csv_stream, csv_seeds},
     {"jsonl", parse_jsonl, jsonl_seeds},
     {"jsonl_stream", parse_jsonl_stream, jsonl_seeds},
+    {"megatron_index", parse_megatron_index, megatron_index_seeds},
 };
 
 }  // namespace

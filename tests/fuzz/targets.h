@@ -15,7 +15,8 @@ struct Target {
   std::vector<std::string> (*seeds)();  // small valid inputs that mutations start from
 };
 
-// The name says the format: config, overrides, split, manifest, safetensors, torch_file, idx, npz, csv, jsonl, ...
+// The name says the format: config, overrides, split, manifest, safetensors, torch_file, idx, npz, csv, jsonl, megatron_index,
+// ...
 std::span<const Target> targets();
 // nullptr when there is none.
 const Target* find_target(std::string_view name);

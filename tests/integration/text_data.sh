@@ -67,6 +67,47 @@ cp rows.jsonl map.jsonl
 expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json --data.train.stream true --data.train.datasets '[{dataset_name: text, dataset_path: a.txt, dataset_kwargs: {seq_length: 4}}]'
 check 'assert open("map.jsonl").read() == open("rows.jsonl").read()'
 
+CASE=megatron
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json --model.model_max_length 3 --data.train.datasets '[{dataset_name: text, dataset_path: a.txt}]'
+check 'assert [len(r["input_ids"]) for r in rows] == [3, 3]'
+documents=(--data.train.datasets '[{dataset_name: text, dataset_path: a.txt}]' --model.model_max_length 3)
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml "${documents[@]}" --megatron indexed/corpus --append-eod
+expect_stdout "indexed/corpus.bin and indexed/corpus.idx: 2 documents"
+for suffix in "" .bin .idx; do
+  indexed=(--data.train.datasets "[{dataset_name: megatron_indexed, dataset_path: indexed/corpus$suffix}]")
+  expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json "${indexed[@]}"
+  check 'assert [r["text"] for r in rows] == ["one two<|endoftext|>", "three<|endoftext|>"]'
+done
+expect_error 2 "indexed/corpus.bin] is there already" "$OUMI_CPP" tokenize -c run.yaml "${documents[@]}" --megatron indexed/corpus.idx
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml "${documents[@]}" --megatron indexed/corpus.idx --overwrite --limit 1
+expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --json "${indexed[@]}"
+check 'assert [r["text"] for r in rows] == ["one two"]'
+# A run on them, without a tokenizer.
+python3 - <<'PY'
+import struct
+with open("rows.bin", "wb") as data, open("rows.idx", "wb") as index:
+    lengths = [5, 0, 12, 7]
+    data.write(struct.pack("<24H", *(i % 10 for i in range(24))))
+    index.write(b"MMIDIDX\0\0" + struct.pack("<QBQQ", 1, 8, 4, 4) + struct.pack("<4i", *lengths) + struct.pack("<4q", 0, 10, 10, 34) + struct.pack("<4q", 0, 1, 3, 4))
+PY
+indexed=(--data.train.datasets '[{dataset_name: megatron_indexed, dataset_path: rows, dataset_kwargs: {seq_length: 6}}]')
+gpt2=(model.model_name=gpt2 model.tokenizer_name=null 'model.model_kwargs={vocab_size: 10, n_positions: 8, n_embd: 8, n_layer: 1, n_head: 1}' training.max_steps=2 training.per_device_train_batch_size=2)
+expect_exit 0 "$OUMI_CPP" train -c run.yaml "${indexed[@]}" "${gpt2[@]}"
+expect_stderr "4 samples, 24 tokens"
+rm -rf out
+printf '\377\377' | dd of=rows.bin bs=1 seek=8 conv=notrunc status=none
+expect_error 2 "sample 0 (counted from 0), input_ids[4]: expected a token id in [0, 10), the model's vocabulary, got 65535" "$OUMI_CPP" train -c run.yaml "${indexed[@]}" "${gpt2[@]}"
+truncate -s -2 rows.bin
+expect_error 2 "rows.bin] expected 48 bytes as rows.idx says, got 46" "$OUMI_CPP" train -c run.yaml "${indexed[@]}" "${gpt2[@]}" --overwrite
+truncate -s -1 rows.idx
+expect_error 2 "rows.idx] expected the tables of 4 sequences" "$OUMI_CPP" train -c run.yaml "${indexed[@]}" "${gpt2[@]}" --overwrite
+expect_error 2 "--append-eod: expected a tokenizer" "$OUMI_CPP" tokenize -c run.yaml "${gpt2[@]}" --data.train.datasets '[{dataset_name: megatron_indexed, dataset_path: indexed/corpus}]' --megatron again --append-eod
+expect_error 2 "expected documents, got 'pretraining'" "$OUMI_CPP" tokenize -c run.yaml --data.train.datasets '[{dataset_name: pretraining, dataset_path: a.txt}]' --megatron again
+expect_error 2 "--megatron: expected no --json" "$OUMI_CPP" tokenize -c run.yaml "${documents[@]}" --megatron again --json
+expect_error 2 "are for --megatron" "$OUMI_CPP" tokenize -c run.yaml "${documents[@]}" --append-eod
+expect_absent again.bin again.idx
+rm -rf out
+
 CASE=preferences
 expect_exit 0 "$OUMI_CPP" tokenize -c run.yaml --limit 1 --data.train.datasets '[{dataset_name: debug_dpo}]'
 expect_stdout "  rejected: <|im_start|>assistant"

@@ -33,7 +33,7 @@ TabularSource source_of(const DatasetRequest& request, TabularFormat format) {
   TabularSource source;
   source.format = format;
   source.files = split_files(request, format);
-  source.name = cat(format_name(format), "/", request.split);
+  source.name = cat(request.path ? request.path->filename().string() : format_name(format), "/", request.split);
   source.transforms_key = kwargs.origin() + ".transforms";
 
   ColumnRules& rules = source.rules;

@@ -3,6 +3,7 @@
 #include <arrow/table.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "oumi/base/files.h"
@@ -24,6 +25,32 @@ constexpr std::size_t kLongestLine = std::size_t{1} << 30;
 }
 
 bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
+
+// Python's json module writes floats that are no numbers as NaN, Infinity and -Infinity, which JSON lacks: null in their place.
+// Nothing when the text has none.
+std::optional<std::string> without_nan(std::string_view text) {
+  constexpr std::string_view kWords[] = {"NaN", "-Infinity", "Infinity"};
+  std::string out;
+  bool quoted = false, changed = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (quoted && text[i] == '\\' && i + 1 < text.size()) {
+      out += text[i++];
+    } else if (text[i] == '"') {
+      quoted = !quoted;
+    } else if (!quoted) {
+      const auto* word = std::find_if(std::begin(kWords), std::end(kWords),
+                                      [&](std::string_view each) { return text.substr(i).starts_with(each); });
+      if (word != std::end(kWords)) {
+        out += "null";
+        i += word->size() - 1;
+        changed = true;
+        continue;
+      }
+    }
+    out += text[i];
+  }
+  return changed ? std::optional(std::move(out)) : std::nullopt;
+}
 
 // Goes from file to file; subclasses read one.
 class FileByFile : public RowReader {
@@ -141,7 +168,7 @@ class WholeFileReader : public FileByFile {
       document_ = std::move(text);
       return;
     }
-    values_ = parse_json(text, file.string());
+    values_ = parse_values(text, file.string());
     if (!values_.is_array()) {
       throw UserError(file.string(), "expected a list of objects, got a " + json_type_name(values_), "a file with one object on each line is called .jsonl");
     }
@@ -162,6 +189,15 @@ class WholeFileReader : public FileByFile {
   void seek_in_file(const Json& position) override { next_ = position.get<std::size_t>(); }
 
  private:
+  static Json parse_values(const std::string& text, const std::string& origin) {
+    try {
+      return parse_json(text, origin);
+    } catch (const UserError&) {
+      if (const auto plain = without_nan(text)) return parse_json(*plain, origin);
+      throw;
+    }
+  }
+
   bool is_json_;
   Json values_ = Json::array();
   std::string document_;
@@ -275,7 +311,16 @@ Json TextRow::json() const {
   if (const auto at = too_deep_at(source)) throw UserError(origin(), cat("expected JSON of at most ", kMaxJsonDepth, " levels, got more at column ", *at + 1));
   try {
     return Json::parse(source);
+  } catch (const Json::out_of_range& error) {
+    // The library's text ends with the number.
+    const std::string what = error.what();
+    throw UserError(origin(), cat("not valid JSON: expected numbers that fit a float, got ", what.substr(what.rfind(' ') + 1)));
   } catch (const Json::parse_error& error) {
+    if (const auto plain = without_nan(source)) {
+      TextRow row = *this;
+      row.source = *plain;
+      return row.json();
+    }
     const std::string what = error.what();
     // nlohmann names the byte within the text; its own prefix says nothing to a user.
     const bool utf8 = what.find("UTF-8") != std::string::npos;

@@ -27,6 +27,8 @@ constexpr const char* kCorpora[] = {"HuggingFaceFW/fineweb-edu", "allenai/c4", "
                                     "gmongaras/SlimPajama-627B_Reupload", "bigcode/starcoderdata", "bigcode/the-stack", "roneneldan/TinyStories",
                                     "nampdn-ai/tiny-textbooks", "wikimedia/wikipedia", "Salesforce/wikitext", "PleIAs/YouTube-Commons"};
 
+constexpr const char* kTokenNames[] = {"pretokenized", "megatron_indexed"};  // tokens already
+
 // What a dataset's rows are made from: files, or a few rows of its own.
 struct Rows {
   RowSource source;
@@ -208,7 +210,10 @@ DatasetPtr pretraining_dataset(const DatasetRequest& request, const Rows& rows) 
   const Tokenizer& tokenizer = require_tokenizer(request);
   const PretrainingOptions options = pretraining_options(request);
   request.kwargs.check_all_read();
-  if (request.stream && rows.generated.empty()) return stream_chunks(rows.source, request.text, options, display_name(request));
+  const bool stream = request.stream && rows.generated.empty();
+  if (stream && !request.text.needs_length) return stream_chunks(rows.source, request.text, options, display_name(request));
+  if (stream && request.text.notice)
+    request.text.notice(cat(display_name(request), ": encoded first, for its length: training.max_steps is not set"));
   const std::string fingerprint = cat("chunks 1|", tokenizer.fingerprint(), '|', options.seq_length, '|', options.append_concat_token, options.add_special_tokens, options.skip_last,
                                       '|', options.dataset_text_field, '|', static_cast<int>(rows.source.format));
   return cached_dataset(request, rows, fingerprint, [&](RowReader& reader, TokenFileWriter& writer) { write_chunks(reader, request.text, options, writer); });
@@ -286,9 +291,10 @@ std::vector<std::string>& preference_names() {
   return *names;
 }
 
-bool contains(const std::vector<std::string>& names, const std::string& name) {
+template <class Names>
+bool contains(const Names& names, const std::string& name) {
   const std::string lower = to_lower(name);
-  return std::any_of(names.begin(), names.end(), [&](const std::string& known) { return to_lower(known) == lower; });
+  return std::any_of(std::begin(names), std::end(names), [&](const std::string& known) { return to_lower(known) == lower; });
 }
 
 }  // namespace
@@ -367,13 +373,12 @@ DatasetPtr make_unnamed_text_dataset(const DatasetRequest& request) {
 
 bool is_text_dataset(const std::string& name) {
   const std::vector<std::string> known = registered_datasets();  // which fills the names
-  return contains(chat_names(), name) || to_lower(name) == "pretokenized" || !contains(known, name);
+  return contains(chat_names(), name) || contains(kTokenNames, name) || !contains(known, name);
 }
 
 bool is_pretraining_dataset(const std::string& name) {
   const std::string lower = to_lower(name);
-  if (lower == "pretraining" || lower == "debug_pretraining") return true;
-  return std::any_of(std::begin(kCorpora), std::end(kCorpora), [&](const char* corpus) { return to_lower(corpus) == lower; });
+  return lower == "pretraining" || lower == "debug_pretraining" || contains(kCorpora, name);
 }
 
 bool needs_tokenizer(const std::string& name) {

@@ -158,6 +158,10 @@ TEST_F(TextDatasets, PretrainingChunksEqualOumisAndStreamEqually) {
       EXPECT_EQ(token_field(*again, "input_ids", "test"), expected[i]) << kwargs << ' ' << i;
     }
     EXPECT_FALSE(stream->next());
+    // Trained by epochs, which need a length.
+    context.needs_length = true;
+    EXPECT_EQ(make("pretraining", path, kwargs, /*stream=*/true)->length(), static_cast<std::int64_t>(expected.size()));
+    context.needs_length = false;
   }
 }
 
@@ -204,6 +208,25 @@ TEST_F(TextDatasets, BadRowsAreNamed) {
   for (const auto& entry : std::filesystem::directory_iterator(folder.path() / "cache" / "tokens")) EXPECT_EQ(entry.path().extension(), ".lock");
   context.tokenizer = nullptr;
   EXPECT_THAT(bad("l.jsonl", good), HasSubstr("need a tokenizer"));
+}
+
+// Python's json module writes NaN and Infinity; in columns that nobody reads they are no reason to stop.
+TEST_F(TextDatasets, RowsMayHoldPythonsNan) {
+  const std::string row =
+      R"({"score": NaN, "range": [-Infinity, Infinity], "question": "a \"NaN\" b", "answer": "NaN, Infinity"})";
+  const Json columns = {{"prompt_column", "question"}, {"response_column", "answer"}};
+  const auto reference = ids(
+      *make("PromptResponseDataset", file("a.jsonl", R"({"question": "a \"NaN\" b", "answer": "NaN, Infinity"})"), columns), 0);
+  EXPECT_EQ(ids(*make("PromptResponseDataset", file("b.jsonl", row + "\n"), columns), 0), reference);
+  EXPECT_EQ(ids(*make("PromptResponseDataset", file("c.json", "[" + row + "]"), columns), 0), reference);
+  const auto error = [&](const std::string& text) {
+    return error_of([&] { make("PromptResponseDataset", file("d.jsonl", text + "\n"), columns); });
+  };
+  EXPECT_THAT(error(R"({"question": NaN, "answer": "b"})"), AllOf(HasSubstr("d.jsonl, line 1"), HasSubstr("question")));
+  EXPECT_THAT(error(R"({"question": "a", "answer": NaN)"),
+              AllOf(HasSubstr("d.jsonl, line 1"), HasSubstr("not valid JSON at column")));
+  EXPECT_THAT(error(R"({"question": "a", "answer": "b", "c": 1e999})"),
+              AllOf(HasSubstr("d.jsonl, line 1"), HasSubstr("fit a float, got '1e999'")));
 }
 
 TEST_F(TextDatasets, RowsThatNestTooDeeplyAreNamed) {
