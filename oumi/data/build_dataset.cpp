@@ -11,6 +11,7 @@
 #include "oumi/data/split.h"
 #include "oumi/data/stream.h"
 #include "oumi/data/text/packed_dataset.h"
+#include "oumi/data/text/packed_stream.h"
 #include "oumi/data/text/text_collators.h"
 #include "oumi/data/text/text_datasets.h"
 #include "oumi/data/text/token_dataset.h"
@@ -186,6 +187,7 @@ DatasetPtr packed(DatasetPtr dataset, const DatasetSplitParams& params, const Da
   }
   PackOptions options{.strategy = context.packing, .seq_length = context.pack_length};
   if (context.text.tokenizer != nullptr) options.separator_id = context.text.tokenizer->eos_id().value_or(0);
+  if (!dataset->is_map_style()) return pack_stream(as_stream(std::move(dataset)), options);
   return std::make_shared<PackedDataset>(std::move(dataset), options);
 }
 

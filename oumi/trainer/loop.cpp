@@ -111,8 +111,9 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
       loss += training_step(*model_, batch, items ? 1 : count).item<double>();
     } catch (const UserError& error) {
       if (error.component() == "labels") throw;  // names its one sample
-      throw UserError(error.component(), error.message() + " (in the batch of samples " + list_samples({batch}) + ")",
-                      error.hint());
+      // Samples of a stream have no numbers.
+      const std::string which = batch.sample_ids.empty() ? cat("a batch of step ", state_.global_step + 1) : "the batch of samples " + list_samples({batch});
+      throw UserError(error.component(), error.message() + " (in " + which + ")", error.hint());
     } catch (const std::exception& error) {
       rethrow_naming_memory(error, "the forward pass");
     }
