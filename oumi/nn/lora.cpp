@@ -1,6 +1,5 @@
 #include "oumi/nn/lora.h"
 
-#include <ATen/ops/dropout.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <c10/core/GradMode.h>
@@ -8,18 +7,46 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/nn/parallel_layers.h"
+#include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
 
-LoraAdapter::LoraAdapter(Linear lora_A, Linear lora_B, const LoraOptions& options, std::shared_ptr<LinearAdapter> base)
-    : lora_A_(std::move(lora_A)), lora_B_(std::move(lora_B)), options_(options), base_(std::move(base)) {}
+namespace {
+
+// A factor as this rank has it: `spread`, filled with its part of `whole`.
+Linear part_of(const Linear& whole, const std::shared_ptr<LinearImpl>& spread) {
+  const auto& layer = dynamic_cast<const SplitLayer&>(*spread);
+  const c10::AutoGradMode no_grad(false);
+  spread->weight.copy_(layer.split_of("weight")->slice(whole->weight, layer.parallel().rank(), layer.parallel().size()));
+  return Linear(spread);
+}
+
+}  // namespace
+
+LoraAdapter::LoraAdapter(Linear lora_A, Linear lora_B, const LoraOptions& options, std::shared_ptr<LinearAdapter> base,
+                         TensorParallelPtr parallel)
+    : lora_A_(std::move(lora_A)),
+      lora_B_(std::move(lora_B)),
+      options_(options),
+      base_(std::move(base)),
+      parallel_(std::move(parallel)) {}
+
+// Each rank uses a whole factor with its own part of the other, so the gradient is what all of them have.
+Tensor LoraAdapter::factor(const Linear& layer) const {
+  const bool whole = dynamic_cast<const SplitLayer*>(layer.get()) == nullptr;
+  return parallel_ && whole ? parallel_->sum_gradient(layer->weight) : layer->weight;
+}
 
 Tensor LoraAdapter::forward(const Tensor& input, const Tensor& weight, const Tensor& bias) {
   const Tensor result = base_ ? base_->forward(input, weight, bias) : at::linear(input, weight, bias);
   Tensor reduced = input.to(lora_A_->weight.scalar_type());
-  if (options_.dropout > 0) reduced = at::dropout(reduced, options_.dropout, lora_A_->is_training());
-  reduced = at::linear(reduced, lora_A_->weight);
-  return (result + at::linear(reduced, lora_B_->weight) * options_.scaling).to(result.scalar_type());
+  if (options_.dropout > 0) {
+    const bool spread_input = dynamic_cast<const SplitLayer*>(lora_A_.get()) != nullptr;
+    reduced = dropout_inside(spread_input ? parallel_ : nullptr, reduced, options_.dropout, lora_A_->is_training());
+  }
+  reduced = at::linear(reduced, factor(lora_A_));
+  return (result + at::linear(reduced, factor(lora_B_)) * options_.scaling).to(result.scalar_type());
 }
 
 Tensor LoraAdapter::delta() const {
@@ -30,12 +57,25 @@ Tensor LoraAdapter::delta() const {
 std::shared_ptr<LoraAdapter> add_lora(LinearImpl& layer, const LoraOptions& options) {
   if (lora_of(layer) != nullptr) throw InternalError("a linear layer got a second LoRA adapter");
   if (options.rank < 1) throw UserError("peft.lora_r", cat("expected a rank of at least 1, got ", options.rank));
-  Linear lora_A(layer.in_features(), options.rank, false), lora_B(options.rank, layer.out_features(), false);
+  const auto* spread = dynamic_cast<const SplitLayer*>(&layer);
+  const TensorSplit* split = spread == nullptr ? nullptr : spread->split_of("weight");
+  const bool by_rows = split != nullptr && split->dim == 0, by_columns = split != nullptr && split->dim == 1;
+  Linear lora_A(by_columns ? split->whole_size() : layer.in_features(), options.rank, false);
+  Linear lora_B(options.rank, by_rows ? split->whole_size() : layer.out_features(), false);
   {
     const c10::AutoGradMode no_grad(false);
     if (options.init == LoraInit::kDefault) lora_A->reset_parameters();
     if (options.init == LoraInit::kGaussian) torch::nn::init::normal_(lora_A->weight, 0.0, 1.0 / static_cast<double>(options.rank));
     if (options.init != LoraInit::kRandom) lora_B->weight.zero_();
+  }
+  TensorParallelPtr parallel;
+  if (split != nullptr) {
+    parallel = spread->parallel().shared_from_this();
+    const ParameterScope scope({.initialize = false});
+    if (by_rows)
+      lora_B = part_of(lora_B, std::make_shared<ColumnParallelLinearImpl>(options.rank, split->pieces, false, parallel));
+    if (by_columns)
+      lora_A = part_of(lora_A, std::make_shared<RowParallelLinearImpl>(split->whole_size(), options.rank, false, parallel));
   }
   const Tensor& like = layer.weight.defined() ? layer.weight : layer.bias;
   if (like.defined()) {
@@ -43,7 +83,7 @@ std::shared_ptr<LoraAdapter> add_lora(LinearImpl& layer, const LoraOptions& opti
     lora_A->to(like.device(), dtype);
     lora_B->to(like.device(), dtype);
   }
-  auto adapter = std::make_shared<LoraAdapter>(lora_A, lora_B, options, layer.adapter);
+  auto adapter = std::make_shared<LoraAdapter>(lora_A, lora_B, options, layer.adapter, parallel);
   layer.register_module("lora_A", lora_A);
   layer.register_module("lora_B", lora_B);
   layer.adapter = adapter;

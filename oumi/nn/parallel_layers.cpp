@@ -53,7 +53,7 @@ RowParallelLinearImpl::RowParallelLinearImpl(std::int64_t in_features, std::int6
       SplitLayer(parallel, {{"weight", {.dim = 1, .pieces = {in_features}}}}) {}
 
 Tensor RowParallelLinearImpl::forward(const Tensor& input) {
-  const Tensor result = parallel().leave(at::linear(input, weight));
+  const Tensor result = parallel().leave(adapter ? adapter->forward(input, weight, Tensor()) : at::linear(input, weight));
   if (!bias.defined()) return result;
   const Tensor added = parallel().sequence_parallel() ? parallel().sum_gradient(bias) : bias;
   return result + added.to(result.scalar_type());

@@ -15,6 +15,7 @@
 #include "oumi/models/adapters/linear_layers.h"
 #include "oumi/models/language_model.h"
 #include "oumi/models/pretrained.h"
+#include "oumi/models/tensor_parallel_state.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -148,12 +149,37 @@ StateDict read_adapter_weights(const fs::path& directory) {
   throw UserError(directory.string(), std::string("no adapter found: expected ") + kWeights + " or adapter_model.bin", "is this the folder of a saved adapter?");
 }
 
-void check_loaded(const StateDict& own, const StateDict& state, const std::string& origin) {
+// How the parameters of a model that is spread over ranks are spread, by the parameter itself: adapters' files have names of
+// their own.
+struct Spread {
+  TensorParallelPtr parallel;  // nullptr: the model is whole
+  std::map<const void*, TensorSplit> splits;
+
+  explicit Spread(const Model& model) {
+    const auto* language = dynamic_cast<const LanguageModel*>(&model);
+    if (language == nullptr || !language->tensor_parallel()) return;
+    parallel = language->tensor_parallel();
+    const std::map<std::string, TensorSplit> by_name = tensor_splits(model);
+    for (const auto& item : model.named_parameters()) {
+      if (const auto split = by_name.find(item.key()); split != by_name.end())
+        splits.emplace(item.value().unsafeGetTensorImpl(), split->second);
+    }
+  }
+  // nullptr for what every rank has whole.
+  const TensorSplit* of(const Tensor& own) const {
+    const auto split = splits.find(own.unsafeGetTensorImpl());
+    return split == splits.end() ? nullptr : &split->second;
+  }
+};
+
+void check_loaded(const StateDict& own, const Spread& spread, const StateDict& state, const std::string& origin) {
   for (const auto& [name, tensor] : own) {
     const Tensor* saved = state.find(name);
     if (saved == nullptr) throw UserError(origin, "tensor '" + name + "' is missing", "the adapter belongs to another model or other settings");
-    if (saved->sizes() != tensor.sizes()) {
-      throw UserError(origin, cat("tensor '", name, "': expected shape ", tensor.sizes(), ", got ", saved->sizes()),
+    const TensorSplit* split = spread.of(tensor);
+    const std::vector<std::int64_t> whole = split == nullptr ? tensor.sizes().vec() : split->whole_shape(tensor.sizes());
+    if (saved->sizes() != c10::IntArrayRef(whole)) {
+      throw UserError(origin, cat("tensor '", name, "': expected shape ", c10::IntArrayRef(whole), ", got ", saved->sizes()),
                       "the adapter belongs to another model or other settings");
     }
   }
@@ -164,9 +190,14 @@ void check_loaded(const StateDict& own, const StateDict& state, const std::strin
 
 void copy_adapter_weights(const Model& model, const StateDict& state, const std::string& origin) {
   const StateDict own = adapter_state_dict(model);
-  check_loaded(own, state, origin);
+  const Spread spread(model);
+  check_loaded(own, spread, state, origin);
   const c10::AutoGradMode no_grad(false);
-  for (const auto& [name, tensor] : own) Tensor(tensor).copy_(state.at(name));
+  for (const auto& [name, tensor] : own) {
+    const TensorSplit* split = spread.of(tensor);
+    const Tensor& whole = state.at(name);
+    Tensor(tensor).copy_(split == nullptr ? whole : split->slice(whole, spread.parallel->rank(), spread.parallel->size()));
+  }
 }
 
 }  // namespace
@@ -255,8 +286,19 @@ StateDict adapter_state_dict(const Model& model) {
 void save_adapter(const Model& model, const fs::path& directory) {
   const LoraConfig* config = adapter_config(model);
   if (config == nullptr) throw InternalError("save_adapter: the model has no adapter");
+  StateDict state = adapter_state_dict(model);
+  const Spread spread(model);
+  if (spread.parallel) {
+    StateDict whole;  // adapters are small: every rank gathers them
+    for (const auto& [name, tensor] : state) {
+      const TensorSplit* split = spread.of(tensor);
+      whole.set(name, split == nullptr ? tensor : spread.parallel->gather(tensor, *split));
+    }
+    if (spread.parallel->rank() != 0) return;
+    state = std::move(whole);
+  }
   make_directories(directory);
-  save_safetensors(directory / kWeights, adapter_state_dict(model));
+  save_safetensors(directory / kWeights, state);
   const auto* language = dynamic_cast<const LanguageModel*>(&model);
   const bool transposed = language != nullptr && language->config().value("model_type", std::string()) == "gpt2";  // Conv1D there
   write_file_atomically(directory / kConfig, adapter_config_json(*config, adapted_names(model), transposed).dump(2) + "\n");

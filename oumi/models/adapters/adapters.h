@@ -32,7 +32,7 @@ void load_adapter_weights(Model& model, const std::filesystem::path& directory);
 
 // The adapter's tensors by PEFT's names (base_model.model.<module>.lora_A.weight, ...): the model's own, no copy.
 StateDict adapter_state_dict(const Model& model);
-// adapter_model.safetensors and adapter_config.json.
+// adapter_model.safetensors and adapter_config.json. Of a tensor-parallel group all ranks call it, and rank 0 writes.
 void save_adapter(const Model& model, const std::filesystem::path& directory);
 
 // What a checkpoint or a finished run of `model` holds: the adapter where it has one, else the whole model. And back.
