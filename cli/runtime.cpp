@@ -2,7 +2,12 @@
 #include <ATen/Version.h>
 #include <torch/version.h>
 
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <exception>
 #include <iostream>
+#include <thread>
 
 #include "cli/checkpoint_command.h"
 #include "cli/command_line.h"
@@ -14,6 +19,7 @@
 #include "cli/train_commands.h"
 #include "oumi/base/error.h"
 #include "oumi/base/version.h"
+#include "oumi/distributed/process_group.h"
 #include "oumi/plugin/plugin.h"
 #include "oumi/telemetry/logging.h"
 
@@ -46,9 +52,30 @@ int dispatch(const CommandLine& line) {
   throw oumi::InternalError("no verb " + line.verb);
 }
 
+// Threads of the communication library have nobody to throw to.
+[[noreturn]] void explain_and_exit() {
+  static std::atomic<bool> explaining{false};
+  const std::exception_ptr current = std::current_exception();
+  // One of them says it: the others wait for the end.
+  if (current && explaining.exchange(true)) std::this_thread::sleep_for(std::chrono::seconds(10));
+  try {
+    if (current) std::rethrow_exception(current);
+  } catch (const std::exception& error) {
+    if (const auto known = oumi::explain_lost_thread(error)) {
+      oumi::log_to_file(oumi::LogLevel::kError, oumi::describe(*known));
+      std::cerr << oumi::describe(*known) << std::endl;
+      std::_Exit(oumi::exit_code_for(*known));
+    }
+    std::cerr << oumi::describe(error) << std::endl;
+  } catch (...) {
+  }
+  std::abort();
+}
+
 }  // namespace
 
 extern "C" int oumi_cli_run(const CommandLine* line) {
+  std::set_terminate(explain_and_exit);
   int exit_code = 0;
   try {
     exit_code = dispatch(*line);

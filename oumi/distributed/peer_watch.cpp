@@ -16,7 +16,7 @@ constexpr std::size_t kRecentCalls = 6;
 
 std::string key_of(std::int64_t rank) { return cat("alive/", rank); }
 
-// A beat, as text: COUNT, GROUP, CALL, OPERATION, STEP, parted by tabs.
+// A beat, as text: COUNT, GROUP, CALL, OPERATION, STEP, BYTES, parted by tabs.
 struct Beat {
   std::string text;  // empty: none yet
   CollectiveCall at;
@@ -35,12 +35,17 @@ Beat read(c10d::Store& store, std::int64_t rank) {
   const std::vector<std::uint8_t> bytes = store.get(key);
   beat.text.assign(bytes.begin(), bytes.end());
   const std::vector<std::string> parts = split(beat.text, '\t');
-  if (parts.size() != 5) return beat;
+  if (parts.size() != 6) return beat;
   beat.at.group = parts[1];
   beat.at.call = std::atoll(parts[2].c_str());
   beat.operation = parts[3];
   beat.step = parts[4];
+  beat.at.bytes = std::atoll(parts[5].c_str());
   return beat;
+}
+
+std::string describe_call(std::int64_t call, std::int64_t bytes, bool with_bytes) {
+  return with_bytes ? cat("(call ", call, ", ", bytes, " bytes)") : cat("(call ", call, ")");
 }
 
 }  // namespace
@@ -70,12 +75,17 @@ void PeerWatch::leave() {
   place_.operation = "";
 }
 
+CollectiveCall PeerWatch::place() {
+  const std::lock_guard lock(place_mutex_);
+  return place_;
+}
+
 void PeerWatch::beat() {
   for (std::int64_t count = 1;; ++count) {
     std::string text;
     {
       const std::lock_guard lock(place_mutex_);
-      text = cat(count, "\t", place_.group, "\t", place_.call, "\t", place_.operation, "\t", step_);
+      text = cat(count, "\t", place_.group, "\t", place_.call, "\t", place_.operation, "\t", step_, "\t", place_.bytes);
     }
     try {
       store_->set(key_of(rank_), std::vector<std::uint8_t>(text.begin(), text.end()));
@@ -95,11 +105,8 @@ std::string PeerWatch::recent_calls() {
 }
 
 std::string PeerWatch::describe() {
-  CollectiveCall own;
-  {
-    const std::lock_guard lock(place_mutex_);
-    own = place_;
-  }
+  const CollectiveCall own = place();
+  bool other_sizes = false;
   std::vector<Beat> before(static_cast<std::size_t>(world_size_));
   std::vector<std::string> silent, others, out_of_step;
   try {
@@ -116,16 +123,20 @@ std::string PeerWatch::describe() {
       others.push_back(cat("rank ", rank, " is ", now.place()));
       // One that stays in another call than this rank's did not come to the same one.
       const bool stays = !now.operation.empty() && now.operation == then.operation && now.at.call == then.at.call;
-      if (stays && now.at.group == own.group && (now.at.call != own.call || now.operation != own.operation)) {
-        out_of_step.push_back(cat("rank ", rank, " in ", now.operation, " (call ", now.at.call, ") after step ", now.step));
-      }
+      const bool other_call = now.at.call != own.call || now.operation != own.operation;
+      const bool other_size = !other_call && now.at.bytes != own.bytes;
+      if (!stays || now.at.group != own.group || !(other_call || other_size)) continue;
+      other_sizes = other_sizes || other_size;
+      out_of_step.push_back(cat("rank ", rank, " in ", now.operation, " ", describe_call(now.at.call, now.at.bytes, other_size),
+                                " after step ", now.step));
     }
   } catch (const std::exception&) {
     return "no sign of life from rank 0, which keeps the ranks' meeting point";
   }
   if (!silent.empty()) return "no sign of life from " + join(silent, ", ");
   if (!out_of_step.empty()) {
-    return cat("ranks that are out of step: this one in ", own.operation, " (call ", own.call, "), ", join(out_of_step, ", "),
+    return cat(other_sizes ? "ranks that have other sizes: this one in " : "ranks that are out of step: this one in ",
+               own.operation, " ", describe_call(own.call, own.bytes, other_sizes), ", ", join(out_of_step, ", "),
                "; the last calls of this rank: ", recent_calls());
   }
   return join(others, ", ");

@@ -20,6 +20,7 @@ struct CollectiveCall {
   std::string group;
   std::int64_t call = 0;
   const char* operation = "";
+  std::int64_t bytes = 0;  // that this rank has for each of the others; 0: not known
 
   bool operator==(const CollectiveCall& other) const { return group == other.group && call == other.call && std::string(operation) == other.operation; }
 };
@@ -35,9 +36,11 @@ class PeerWatch {
   void leave();
   void set_step(std::int64_t step) noexcept { step_ = step; }
   std::int64_t step() const noexcept { return step_; }
+  std::int64_t rank() const noexcept { return rank_; }
+  CollectiveCall place();
 
-  // "no sign of life from rank 2 (last seen in the gradients after step 17)"; that ranks are out of step, with the last calls of this
-  // one; or what the others are doing. Takes 2.5 s.
+  // "no sign of life from rank 2 (last seen in the gradients after step 17)"; that ranks are out of step or have other sizes, with the
+  // last calls of this one; or what the others are doing. Takes 2.5 s.
   std::string describe();
 
  private:

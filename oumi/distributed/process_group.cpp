@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <mutex>
+#include <numeric>
 #include <thread>
 #include <utility>
 
@@ -90,6 +92,10 @@ Json pack_error(const std::exception& error) {
   throw InternalError(component + " " + message);
 }
 
+// Of the group that was connected last.
+std::mutex last_watch_mutex;
+std::weak_ptr<PeerWatch> last_watch;
+
 }  // namespace
 
 struct ProcessGroup::State {
@@ -102,6 +108,7 @@ struct ProcessGroup::State {
   std::string name = "all ranks";
   std::int64_t calls = 0;
   int depth = 0;                              // of guards within each other
+  bool aside = false;                         // of another thread: the watch and the clock are for the main one
   std::shared_ptr<std::atomic<double>> spent;  // in collectives: one for a group and its subgroups
   std::string meeting = "group";  // of subgroups
   int subgroups = 0;              // made so far: each meets at a place of its own
@@ -130,6 +137,17 @@ void ProcessGroup::State::connect_backends(const std::string& prefix) {
 }
 
 std::shared_ptr<ProcessGroup> ProcessGroup::subgroup(const std::vector<std::int64_t>& members, const std::string& name) {
+  return group_of(members, name, /*aside=*/false);
+}
+
+std::shared_ptr<ProcessGroup> ProcessGroup::for_another_thread(const std::string& name) {
+  std::vector<std::int64_t> all(static_cast<std::size_t>(world_size()));
+  std::iota(all.begin(), all.end(), 0);
+  return group_of(all, name, /*aside=*/true);
+}
+
+std::shared_ptr<ProcessGroup> ProcessGroup::group_of(const std::vector<std::int64_t>& members, const std::string& name,
+                                                     bool aside) {
   auto result = std::make_shared<ProcessGroup>();
   const std::string meeting = cat(state_->meeting, "/", name, "#", state_->subgroups++);
   if (members.size() < 2) return result;
@@ -140,6 +158,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::subgroup(const std::vector<std::int6
   state.store = state_->store;
   state.watch = state_->watch;
   state.options = state_->options;
+  state.aside = aside;
+  if (aside) state.options.use_nccl = false;
   state.world_rank = state_->world_rank;
   state.name = name;
   state.spent = state_->spent;
@@ -212,6 +232,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
   }
   state.connect_backends("gloo");
   state.watch = std::make_shared<PeerWatch>(c10::make_intrusive<c10d::PrefixStore>("oumi/" + layout.attempt, tcp->clone()), layout.rank, layout.world_size);
+  const std::lock_guard lock(last_watch_mutex);
+  last_watch = state.watch;
   return group;
 }
 
@@ -235,7 +257,25 @@ void ProcessGroup::fail(const char* what, const std::exception& cause) {
                          kPeersHint);
 }
 
-void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
+std::optional<EnvironmentError> explain_lost_thread(const std::exception& error) {
+  const std::string reason = reason_of(error);
+  if (reason.find("op.preamble.") == std::string::npos) return std::nullopt;
+  std::shared_ptr<PeerWatch> watch;
+  {
+    const std::lock_guard lock(last_watch_mutex);
+    watch = last_watch.lock();
+  }
+  if (!watch) return std::nullopt;
+  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // until the others have told where they are now
+  const std::string operation = watch->place().operation;
+  return EnvironmentError(
+      cat("rank ", watch->rank()),
+      cat(operation.empty() ? "a collective" : operation, " failed after step ", watch->step(),
+          ": expected as many bytes from all ranks, got ", describe_peers(watch), " (", reason, ")"),
+      "start every rank with the same config, files and version; a model of your own has to do the same on every rank");
+}
+
+void ProcessGroup::guard(const char* what, const std::function<void()>& work, std::int64_t bytes) {
   if (!state_->group) {
     work();
     return;
@@ -245,8 +285,8 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work) {
     int& depth;
     ~Depth() { --depth; }
   } inside{state_->depth};
-  const bool outermost = ++state_->depth == 1;
-  if (outermost) state_->watch->enter({state_->name, ++state_->calls, what});
+  const bool outermost = ++state_->depth == 1 && !state_->aside;
+  if (outermost) state_->watch->enter({state_->name, ++state_->calls, what, bytes});
   try {
     work();
   } catch (const Error&) {
@@ -265,22 +305,28 @@ double ProcessGroup::seconds_in_collectives() const noexcept { return state_->sp
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
   if (!state_->group) return;
-  guard(what, [&] {
-    std::vector<Tensor> tensors{tensor};
-    c10d::AllreduceOptions options;
-    options.reduceOp = kind == ReduceKind::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-    state_->group->allreduce(tensors, options)->wait();
-  });
+  guard(
+      what,
+      [&] {
+        std::vector<Tensor> tensors{tensor};
+        c10d::AllreduceOptions options;
+        options.reduceOp = kind == ReduceKind::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+        state_->group->allreduce(tensors, options)->wait();
+      },
+      static_cast<std::int64_t>(tensor.nbytes()));
 }
 
 void ProcessGroup::broadcast(const Tensor& tensor, std::int64_t root, const char* what) {
   if (!state_->group || tensor.numel() == 0) return;
-  guard(what, [&] {
-    std::vector<Tensor> tensors{tensor};
-    c10d::BroadcastOptions options;
-    options.rootRank = root;
-    state_->group->broadcast(tensors, options)->wait();
-  });
+  guard(
+      what,
+      [&] {
+        std::vector<Tensor> tensors{tensor};
+        c10d::BroadcastOptions options;
+        options.rootRank = root;
+        state_->group->broadcast(tensors, options)->wait();
+      },
+      static_cast<std::int64_t>(tensor.nbytes()));
 }
 
 template <class Start>
@@ -290,11 +336,15 @@ PendingCollective ProcessGroup::start(const Tensor& output, const Tensor& input,
     return {};
   }
   c10::intrusive_ptr<c10d::Work> work;
-  guard(what, [&] {
-    Tensor to = output, from = input;
-    work = start(*state_->group, to, from);
-  });
-  return PendingCollective([this, work, what, output, input] { guard(what, [&] { work->wait(); }); });
+  const auto bytes = static_cast<std::int64_t>(std::min(output.nbytes(), input.nbytes()));
+  guard(
+      what,
+      [&] {
+        Tensor to = output, from = input;
+        work = start(*state_->group, to, from);
+      },
+      bytes);
+  return PendingCollective([this, work, what, output, input, bytes] { guard(what, [&] { work->wait(); }, bytes); });
 }
 
 PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& input, const char* what) {

@@ -9,9 +9,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "oumi/base/error.h"
 #include "oumi/distributed/rank_layout.h"
 #include "oumi/tensors/tensor_dict.h"
 
@@ -53,6 +55,9 @@ class ProcessGroup {
   // The group of `members` (ranks of this group, ascending, this one among them), whose own ranks are their positions. Every rank of
   // this group calls it, members with the same list and name, others with names of their own. Throws EnvironmentError.
   std::shared_ptr<ProcessGroup> subgroup(const std::vector<std::int64_t>& members, const std::string& name);
+  // The same ranks once more, for one other thread of each: its collectives go on beside this group's, over the CPU, and are neither
+  // in seconds_in_collectives nor what peers see a rank do. Every rank calls it. Throws EnvironmentError.
+  std::shared_ptr<ProcessGroup> for_another_thread(const std::string& name);
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
   ProcessGroup& operator=(const ProcessGroup&) = delete;
@@ -86,7 +91,8 @@ class ProcessGroup {
   void on_all(const std::function<void()>& work, const char* what);
 
   // Runs `work`, which communicates through c10d itself, with this class's errors and what_ in them.
-  void guard(const char* what, const std::function<void()>& work);
+  // `bytes`: that this rank has for each of the others, where they have to be as many on all ranks.
+  void guard(const char* what, const std::function<void()>& work, std::int64_t bytes = 0);
 
   // Seconds that this rank has spent in collectives of this group and of its subgroups, waiting for others included.
   double seconds_in_collectives() const noexcept;
@@ -95,10 +101,16 @@ class ProcessGroup {
 
  private:
   struct State;
+  std::shared_ptr<ProcessGroup> group_of(const std::vector<std::int64_t>& members, const std::string& name, bool aside);
   [[noreturn]] void fail(const char* what, const std::exception& cause);
   template <class Start>
   PendingCollective start(const Tensor& output, const Tensor& input, const char* what, Start&& start);
   std::unique_ptr<State> state_;
 };
+
+// What ended a thread of the communication library, as an error of this process; nullopt for anything else. Gloo throws in threads of
+// its own, where nobody can catch it, when a rank is sent more than it has room for: the program's terminate handler is the place
+// to ask. (A rank that is sent less than it has room for notices nothing.) Takes up to 8 s.
+std::optional<EnvironmentError> explain_lost_thread(const std::exception& error);
 
 }  // namespace oumi

@@ -5,6 +5,10 @@
 #include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+#include <exception>
+#include <iostream>
+
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/distributed/gradient_sync.h"
@@ -96,6 +100,63 @@ TEST(ProcessGroup, NamesRanksThatMakeOtherCalls) {
                                             "something in between (call 2), rank 2 in the gradients (call 2) after step 7; the last calls of this rank: the "
                                             "start, something in between"));
   }
+}
+
+TEST(ProcessGroup, AnotherThreadHasItsOwnCollectives) {
+  ProcessGroup alone;
+  EXPECT_EQ(alone.for_another_thread("writers")->world_size(), 1);
+  const auto errors = run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
+    const auto writers = group->for_another_thread("writers");
+    EXPECT_EQ(writers->rank(), group->rank());
+    std::string failure;
+    std::thread writer([&] {
+      for (int i = 0; i < 20; ++i) writers->barrier("flushing");
+      if (group->is_main())
+        std::this_thread::sleep_for(std::chrono::milliseconds(300));  // the others wait, and the main thread doesn't
+      try {
+        writers->on_all(
+            [&] {
+              if (!group->is_main()) throw EnvironmentError("disk", "is full");
+            },
+            "flushing");
+      } catch (const EnvironmentError& error) {
+        failure = describe(error);
+      }
+    });
+    for (int i = 0; i < 20; ++i) {
+      EXPECT_EQ(group->max({group->rank() + i}, "a maximum").front(), 1 + i);
+    }
+    writer.join();
+    EXPECT_EQ(failure, group->is_main() ? "error: [disk] is full (on rank 1)" : "error: [disk] is full");
+    EXPECT_LT(group->seconds_in_collectives(), 0.25);
+  });
+  EXPECT_THAT(errors, ::testing::Each(""));
+}
+
+[[noreturn]] void explain_and_exit() {
+  try {
+    std::rethrow_exception(std::current_exception());
+  } catch (const std::exception& error) {
+    if (const auto known = explain_lost_thread(error)) std::cerr << describe(*known) << '\n';
+    std::_Exit(static_cast<int>(ExitCode::kEnvironment));
+  }
+}
+
+TEST(ProcessGroupDeathTest, ExplainsRanksThatSendOtherSizes) {
+  ::testing::FLAGS_gtest_death_test_style = "threadsafe";
+  EXPECT_EXIT(
+      {
+        std::set_terminate(explain_and_exit);
+        run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
+          group->barrier("the start");
+          group->set_completed_step(7);
+          group->all_reduce(at::zeros({1000 + 2 * group->rank()}), ReduceKind::kSum, "the gradients");
+        });
+      },
+      ::testing::ExitedWithCode(3),
+      "the gradients failed after step 7: expected as many bytes from all ranks, got ranks that have other sizes: this one in "
+      "the gradients .call 2, 400[08] "
+      "bytes., rank [01] in the gradients .call 2, 400[08] bytes. after step 7");
 }
 
 TEST(ProcessGroup, NamesTheRankThatNeverJoins) {
