@@ -189,15 +189,9 @@ constexpr Row kRows[] = {
      [](const Config& c) { return c.training.ddp_static_graph.value_or(false); }},
     {"training.dataloader_main_process_only", "true", kMapped, "every rank reads its own part of the data",
      [](const Config& c) { return c.training.dataloader_main_process_only.value_or(false); }},
-    {"parallel.tensor_model_parallel_size", "above 1", kHonoured, "of the dense language models, combined with data parallelism; docs/distributed.md", [](const Config&) { return false; }},
-    {"parallel.tensor_model_parallel_size", "above 1, with sharded state", kRefused, "combined with fsdp and deepspeed it is not built yet; plain data parallelism is",
-     [](const Config& c) {
-       const bool fsdp = c.fsdp.enable_fsdp && c.fsdp.sharding_strategy != ShardingStrategy::kNoShard;
-       const bool zero = c.deepspeed.enable_deepspeed && c.deepspeed.zero_stage != ZeRORuntimeStage::kZero0;
-       return c.parallel.tensor_model_parallel_size > 1 && (fsdp || zero);
-     }},
-    {"parallel.tensor_model_parallel_size", "above 1, with adapters", kRefused, "LoRA and QLoRA on matrices that are spread over ranks are not built yet",
-     [](const Config& c) { return c.parallel.tensor_model_parallel_size > 1 && (c.training.use_peft || c.model.adapter_model); }},
+    {"parallel.tensor_model_parallel_size", "above 1", kHonoured, "of the dense language models, combined with data parallelism, fsdp and deepspeed; docs/distributed.md", [](const Config&) { return false; }},
+    {"parallel.tensor_model_parallel_size", "above 1, with q_lora", kRefused, "4-bit weights that are spread over ranks are not built yet; LoRA on dense ones is",
+     [](const Config& c) { return c.parallel.tensor_model_parallel_size > 1 && c.peft.q_lora; }},
     {"parallel.tensor_model_parallel_size", "above 1, with ema_decay, log_histograms or save_hf_optimizer", kRefused, "what needs whole weights on one rank is not built with it yet",
      [](const Config& c) {
        return c.parallel.tensor_model_parallel_size > 1 && (c.training.ema_decay || c.training.log_histograms || c.training.save_hf_optimizer);

@@ -154,7 +154,7 @@ FieldList fields_of(const TrainingParams*) {
                                   "Learning rate, decay or freezing by parameter name; the first match counts."),
       field<&P::nan_policy>("nan_policy", "", "On a loss or gradient that isn't finite: stop, or leave the update out."),
       field<&P::save_hf_optimizer>("save_hf_optimizer", "", "Write Hugging Face's optimizer.pt and scheduler.pt too."),
-      field<&P::async_save>("async_save", "", "Train on while a checkpoint is flushed to the disk and committed; one process."),
+      field<&P::async_save>("async_save", "", "Train on while a checkpoint is flushed to the disk and committed."),
       field<&P::log_histograms>("log_histograms", "", "Log histograms of weights and gradients."),
       field<&P::unused_hf_arguments>("unused_hf_arguments", "",
                                      "Arguments of Hugging Face's Trainer that mean nothing here; reported by config check."),

@@ -139,11 +139,18 @@ class ShardedModel final : public Sharding {
     for_each_flat([&](FlatParameters& flat) {
       if (!flat.trained() || !flat.gradient().defined()) return;
       gradients.push_back(flat.gradient());
-      const double norm = at::linalg_vector_norm(flat.gradient(), 2, at::OptionalIntArrayRef(), false, at::kDouble).item<double>();
-      squares[0] += norm * norm;
+      const auto add = [&](const Tensor& gradient) {
+        const double norm = at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, at::kDouble).item<double>();
+        squares[0] += norm * norm;
+      };
+      if (counts_all()) return add(flat.gradient());
+      for (const auto& member : flat.members()) {
+        const ParameterShard& shard = shards_[member.index];
+        if (counts(shard.name) && shard.value.defined()) add(gradient_of(flat, member));
+      }
     });
     group_->sum(squares, "the gradient norm");
-    const double norm = std::sqrt(squares[0]);
+    const double norm = norm_over_parts(std::sqrt(squares[0]));
     const double factor = max_norm / (norm + 1e-6);
     if (max_norm > 0 && !(factor >= 1) && !gradients.empty()) at::_foreach_mul_(gradients, factor);
     for_each_flat([&](FlatParameters& flat) {
@@ -151,8 +158,7 @@ class ShardedModel final : public Sharding {
       for (const auto& member : flat.members()) {
         ParameterShard& shard = shards_[member.index];
         if (!shard.value.defined()) continue;
-        shard.value.mutable_grad() =
-            flat.gradient().defined() ? flat.gradient().narrow(0, member.offset + shard.begin - flat.first(), shard.end - shard.begin) : Tensor();
+        shard.value.mutable_grad() = flat.gradient().defined() ? gradient_of(flat, member) : Tensor();
       }
     });
     return norm;
@@ -226,6 +232,12 @@ class ShardedModel final : public Sharding {
   }
 
  private:
+  // Of this rank's part of one parameter.
+  Tensor gradient_of(FlatParameters& flat, const FlatParameters::Member& member) const {
+    const ParameterShard& shard = shards_[member.index];
+    return flat.gradient().narrow(0, member.offset + shard.begin - flat.first(), shard.end - shard.begin);
+  }
+
   // Once for all micro-batches of an update.
   void add_up_copies() {
     std::vector<std::int64_t> used;

@@ -3,10 +3,24 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 #include "oumi/base/error.h"
 
 namespace oumi {
+
+void Sharding::spread_norm(std::shared_ptr<ProcessGroup> group, std::set<std::string> counted_elsewhere) {
+  norm_group_ = std::move(group);
+  counted_elsewhere_ = std::move(counted_elsewhere);
+}
+
+double Sharding::norm_over_parts(double own) const {
+  if (!norm_group_) return own;
+  std::vector<double> squares{own * own};
+  norm_group_->sum(squares, "the gradient norm");
+  return std::sqrt(squares[0]);
+}
 
 Tensor Sharding::gather_weight(const std::string& name) { throw InternalError("there is no sharded weight " + name); }
 

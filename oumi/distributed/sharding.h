@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,6 +41,9 @@ class Sharding {
   // After the last backward: the L2 norm of the mean gradient over all ranks, then its scaling to at most max_norm (> 0), and
   // each shard's grad() set. Returns the norm before scaling.
   virtual double clip_gradients(double max_norm) = 0;
+  // For a model that is one rank's part of another (tensor parallelism): the norm goes over the ranks of `group` too. `counted_elsewhere`:
+  // parameters that each of them has whole, which another rank counts.
+  void spread_norm(std::shared_ptr<ProcessGroup> group, std::set<std::string> counted_elsewhere);
   // After the optimizer has updated the shards.
   virtual void after_step() = 0;
   virtual void zero_grad() = 0;
@@ -60,7 +64,16 @@ class Sharding {
   virtual void gather_for_good() {}
 
  protected:
+  bool counts(const std::string& name) const { return !counted_elsewhere_.contains(name); }
+  bool counts_all() const { return counted_elsewhere_.empty(); }
+  // Of what this rank counts -> of all ranks of spread_norm's group.
+  double norm_over_parts(double own) const;
+
   std::vector<ParameterShard> shards_;
+
+ private:
+  std::shared_ptr<ProcessGroup> norm_group_;  // nullptr: the model is whole
+  std::set<std::string> counted_elsewhere_;
 };
 
 using NamedTensors = std::vector<std::pair<std::string, Tensor>>;

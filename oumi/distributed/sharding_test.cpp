@@ -5,9 +5,11 @@
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tanh.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 #include <torch/nn/modules/linear.h>
 
@@ -161,6 +163,40 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"hybrid_3_by_2", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .shard_group_size = 2}, 6},
                       Case{"hybrid_grad_op", {.mode = ShardingMode::kShardGradOp, .min_num_params = 20, .shard_group_size = 3}, 6}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// One rank's part of a model: `split` is its own, `whole` every rank's. Gradients are `slope` and 2.
+struct PartImpl : Module {
+  explicit PartImpl(double gradient) : slope(gradient) {
+    split = register_parameter("split", at::zeros({5}));
+    whole = register_parameter("whole", at::zeros({4}));
+  }
+  Tensor forward(const Tensor& x) { return (split * slope + x).sum() + (whole * 2).sum(); }
+  Tensor split, whole;
+  double slope;
+};
+OUMI_MODULE(Part);
+
+TEST(Sharding, CountsTheNormOverPartsOfAModel) {
+  for (const ShardingMode mode : {ShardingMode::kZero1, ShardingMode::kFullShard}) {
+    const auto errors = run_ranks(4, kQuick, [&](std::shared_ptr<ProcessGroup> group) {
+      const RankMesh mesh = make_rank_mesh(group, 2);
+      Part part(mesh.tensor->rank() == 0 ? 3 : 4);
+      auto sharding = mode == ShardingMode::kZero1
+                          ? shard_optimizer(mesh.data, parameters_of(*part), {})
+                          : shard_model(make_shard_groups(mesh.data, 0, "size"), *part, parameters_of(*part), {.mode = mode});
+      sharding->spread_norm(mesh.tensor, mesh.tensor->is_main() ? std::set<std::string>{} : std::set<std::string>{"whole"});
+      sharding->backward(part(at::zeros({5})), true);
+      const double norm = std::sqrt(5 * 9 + 5 * 16 + 4 * 4);
+      EXPECT_NEAR(sharding->clip_gradients(norm / 2), norm, 1e-5);
+      for (const ParameterShard& shard : sharding->shards()) {
+        if (!shard.value.defined()) continue;
+        const double gradient = shard.name == "whole" ? 2 : part->slope;
+        EXPECT_TRUE(at::allclose(shard.value.grad(), at::full_like(shard.value, gradient / 2))) << shard.name;
+      }
+    });
+    EXPECT_THAT(errors, ::testing::Each(""));
+  }
+}
 
 TEST(ShardModel, FreesWhatIsNotInUse) {
   const auto errors = run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {

@@ -51,17 +51,19 @@ class ShardedOptimizer final : public Sharding {
     const at::NoGradGuard no_grad;
     // Gradients are whole and equal on every rank here.
     std::vector<Tensor> gradients, norms;
-    for (const Tensor& parameter : parameters_) {
-      if (parameter.grad().defined()) gradients.push_back(parameter.grad());
-    }
     double norm = 0;
-    if (!gradients.empty()) {
-      for (const Tensor& gradient : gradients) {
-        const bool half = gradient.scalar_type() == at::kHalf || gradient.scalar_type() == at::kBFloat16;
-        norms.push_back(at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, half ? std::optional(at::kFloat) : std::nullopt).to(at::kFloat));
-      }
-      norm = at::linalg_vector_norm(at::stack(norms)).item<double>();
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
+      const Tensor& gradient = parameters_[i].grad();
+      if (!gradient.defined()) continue;
+      gradients.push_back(gradient);
+      if (!counts(shards_[i].name)) continue;
+      const bool half = gradient.scalar_type() == at::kHalf || gradient.scalar_type() == at::kBFloat16;
+      norms.push_back(
+          at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, half ? std::optional(at::kFloat) : std::nullopt)
+              .to(at::kFloat));
     }
+    if (!norms.empty()) norm = at::linalg_vector_norm(at::stack(norms)).item<double>();
+    norm = norm_over_parts(norm);
     const float factor = 1.0F / (static_cast<float>(norm) + 1e-6F) * static_cast<float>(max_norm);
     if (max_norm > 0 && !(factor >= 1.0F)) at::_foreach_mul_(gradients, static_cast<double>(factor));
     for (std::size_t i = 0; i < shards_.size(); ++i) {

@@ -105,21 +105,17 @@ Tensor LanguageModel::loss(const Tensor& hidden, const Batch& batch) {
     // An adapter's product is no plain weight, so these logits are whole.
     const Tensor logits_NV = logits(rows).to(at::kFloat);
     sum = at::cross_entropy_loss(logits_NV, targets, {}, at::Reduction::Sum, kIgnored, label_smoothing_);
-  } else if (tensor_parallel_) {
-    sum = nn::vocab_parallel_cross_entropy(rows, head->weight, head->bias.defined() ? std::optional<Tensor>(head->bias) : std::nullopt, targets,
-                                           dimensions().vocab_size, *tensor_parallel_,
-                                           {.ignore_index = kIgnored,
-                                            .label_smoothing = label_smoothing_,
-                                            .soft_cap = final_logit_soft_cap(),
-                                            .reduction = kernels::LossReduction::kSum});
   } else {
     const kernels::LinearCrossEntropyOptions options{.ignore_index = kIgnored,
                                                      .label_smoothing = label_smoothing_,
                                                      .soft_cap = final_logit_soft_cap(),
                                                      .reduction = kernels::LossReduction::kSum};
     // On the head's call path: where it is a unit of FSDP, its weight is there within its calls alone.
-    const auto fused = [&head = *head, targets, options](const Tensor& input) {
-      return kernels::linear_cross_entropy(input, head.weight, head.bias.defined() ? std::optional<Tensor>(head.bias) : std::nullopt, targets, options);
+    const auto fused = [&head = *head, targets, options, parallel = tensor_parallel_,
+                        vocabulary = dimensions().vocab_size](const Tensor& input) {
+      const std::optional<Tensor> bias = head.bias.defined() ? std::optional<Tensor>(head.bias) : std::nullopt;
+      return parallel ? nn::vocab_parallel_cross_entropy(input, head.weight, bias, targets, vocabulary, *parallel, options)
+                      : kernels::linear_cross_entropy(input, head.weight, bias, targets, options);
     };
     sum = call_path::call(*head, fused, rows);
   }

@@ -116,7 +116,7 @@ void LanguageModel::save_pretrained(const fs::path& directory) const { save_pret
 
 void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_shard_size) const {
   std::shared_ptr<WeightSource> source = weight_source_;
-  if (!source && tensor_parallel_) source = std::make_shared<WholeWeights>(*this, *tensor_parallel_);
+  if (tensor_parallel_) source = std::make_shared<WholeWeights>(*this, *tensor_parallel_, std::move(source));
   if (!source) {
     save_sharded_safetensors(directory, hf_state_dict(), {.max_shard_size = max_shard_size});
     return;
@@ -142,7 +142,7 @@ void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_s
 }
 
 void LanguageModel::save_pretrained(const fs::path& directory, std::uint64_t max_shard_size) const {
-  if (tensor_parallel_ && tensor_parallel_->rank() != 0) return send_parts(*this, *tensor_parallel_);
+  if (tensor_parallel_ && tensor_parallel_->rank() != 0) return send_parts(*this, *tensor_parallel_, weight_source_);
   write_weights(directory, max_shard_size);
   write_output_file(directory / "config.json", config_to_save().dump(2) + "\n");
   if (!generation_config_.is_null()) write_output_file(directory / "generation_config.json", generation_config_.dump(2) + "\n");

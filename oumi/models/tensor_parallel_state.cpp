@@ -12,6 +12,21 @@ namespace {
 
 constexpr const char* kNaming = "asking for a parameter's parts";
 
+// The tensors that a module has.
+class ModuleWeights final : public WeightSource {
+ public:
+  explicit ModuleWeights(const torch::nn::Module& model) : weights_(state_dict(model)) {}
+  const StateDict& shapes() const override { return weights_; }
+  Tensor gather(const std::string& name) override { return weights_.at(name); }
+
+ private:
+  StateDict weights_;
+};
+
+std::shared_ptr<WeightSource> or_of_module(std::shared_ptr<WeightSource> source, const torch::nn::Module& model) {
+  return source ? std::move(source) : std::make_shared<ModuleWeights>(model);
+}
+
 }  // namespace
 
 std::map<std::string, TensorSplit> tensor_splits(const torch::nn::Module& model) {
@@ -48,9 +63,9 @@ StateDict own_parts(const torch::nn::Module& model, const StateDict& whole, cons
   return parts;
 }
 
-WholeWeights::WholeWeights(const torch::nn::Module& model, const TensorParallel& parallel)
-    : parallel_(parallel), own_(state_dict(model)), splits_(tensor_splits(model)) {
-  for (const auto& [name, tensor] : own_) {
+WholeWeights::WholeWeights(const torch::nn::Module& model, const TensorParallel& parallel, std::shared_ptr<WeightSource> own)
+    : parallel_(parallel), own_(or_of_module(std::move(own), model)), splits_(tensor_splits(model)) {
+  for (const auto& [name, tensor] : own_->shapes()) {
     const auto split = splits_.find(name);
     shapes_.set(name, split == splits_.end() ? tensor : at::empty(split->second.whole_shape(tensor.sizes()), tensor.options().device(at::kMeta).requires_grad(false)));
   }
@@ -66,18 +81,18 @@ WholeWeights::~WholeWeights() {
 
 Tensor WholeWeights::gather(const std::string& name) {
   const auto split = splits_.find(name);
-  if (split == splits_.end()) return own_.at(name);
+  if (split == splits_.end()) return own_->gather(name);
   parallel_.group().broadcast_text(name, kNaming);
-  return parallel_.gather(own_.at(name), split->second);
+  return parallel_.gather(own_->gather(name), split->second);
 }
 
-void send_parts(const torch::nn::Module& model, const TensorParallel& parallel) {
-  const StateDict own = state_dict(model);
+void send_parts(const torch::nn::Module& model, const TensorParallel& parallel, std::shared_ptr<WeightSource> own) {
+  own = or_of_module(std::move(own), model);
   const std::map<std::string, TensorSplit> splits = tensor_splits(model);
   while (true) {
     const std::string name = parallel.group().broadcast_text("", kNaming);
     if (name.empty()) return;
-    parallel.gather(own.at(name), splits.at(name));
+    parallel.gather(own->gather(name), splits.at(name));
   }
 }
 

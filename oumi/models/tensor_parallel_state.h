@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <string>
 
 #include "oumi/distributed/tensor_parallel.h"
@@ -17,10 +18,11 @@ std::map<std::string, TensorSplit> tensor_splits(const torch::nn::Module& model)
 // rank needs. Throws UserError naming a tensor whose shape is not the whole model's.
 StateDict own_parts(const torch::nn::Module& model, const StateDict& whole, const std::string& origin);
 
-// On rank 0 of the group: the whole of one parameter at a time. The other ranks are in send_parts until this is gone.
+// On rank 0 of the group: the whole of one parameter at a time. The other ranks are in send_parts until this is gone. `own` is where
+// this rank's parts come from when they are sharded in their turn; nullptr: the model has them.
 class WholeWeights final : public WeightSource {
  public:
-  WholeWeights(const torch::nn::Module& model, const TensorParallel& parallel);
+  WholeWeights(const torch::nn::Module& model, const TensorParallel& parallel, std::shared_ptr<WeightSource> own);
   ~WholeWeights() override;
   WholeWeights(const WholeWeights&) = delete;
   WholeWeights& operator=(const WholeWeights&) = delete;
@@ -30,9 +32,10 @@ class WholeWeights final : public WeightSource {
 
  private:
   const TensorParallel& parallel_;
-  StateDict own_, shapes_;
+  std::shared_ptr<WeightSource> own_;
+  StateDict shapes_;
   std::map<std::string, TensorSplit> splits_;
 };
-void send_parts(const torch::nn::Module& model, const TensorParallel& parallel);
+void send_parts(const torch::nn::Module& model, const TensorParallel& parallel, std::shared_ptr<WeightSource> own);
 
 }  // namespace oumi

@@ -25,7 +25,6 @@
 #include "oumi/trainer/replica_check.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/sharded_state.h"
-#include "oumi/trainer/tensor_parallel_optimizer.h"
 #include "oumi/trainer/trainer_notify.h"
 
 namespace oumi {
@@ -38,8 +37,8 @@ Json numerics_environment() {
 }
 
 // Hugging Face's names, but for the ending.
-std::string rng_file(const ProcessGroup& group) {
-  return group.world_size() == 1 ? "rng_state.safetensors" : cat("rng_state_", group.rank(), ".safetensors");
+std::string rng_file(std::int64_t world_size, std::int64_t rank) {
+  return world_size == 1 ? "rng_state.safetensors" : cat("rng_state_", rank, ".safetensors");
 }
 
 // Rank 0's model has the whole weights for the scope's length.
@@ -69,7 +68,10 @@ bool is_sharded(const Sharding& sharding, const std::string& name) {
 
 void Trainer::finish_background_save(Run& run, BackgroundSave wait) {
   if (!run.background_save.valid()) return;
-  if (wait == BackgroundSave::kIfDone && run.background_save.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+  if (wait == BackgroundSave::kIfDone) {
+    const bool done = run.background_save.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
+    if (group_->max({done ? 0 : 1}, "the state of a checkpoint").front() != 0) return;  // of one rank at least it goes on
+  }
   run.background_save.get();
   log_to_file(LogLevel::kInfo, "saved " + run.saving.string());
   notify([&](TrainerCallback& callback, CallbackContext& context) { callback.on_save(context, run.saving.string()); });
@@ -102,7 +104,7 @@ void Trainer::save_checkpoint(Run& run) {
             if (writer) {
               write_main_files(run, *writer);
             } else if (mesh_.writes_model() && mesh_.tensor->world_size() > 1) {
-              save_weights(*model_, directory);  // sends this rank's parts
+              if (!weights_in_parts()) save_whole_weights(run, directory);  // sends this rank's parts
             } else if (streams && run.shard_groups.writes_shards()) {
               run.sharding->serve_weights();
             }
@@ -111,14 +113,19 @@ void Trainer::save_checkpoint(Run& run) {
           "writing a checkpoint");
     }
     if (deferred) {
-      // The state is copied: what is left is the disk's time, and training need not wait for it.
+      // The state is copied: what is left is the disk's time, and training need not wait for it. What fails on one rank fails
+      // on all, so that they stay together when they are told.
       run.saved_step = state_.global_step;
       run.saving = final_path;
-      run.background_save = std::async(std::launch::async, [this, writer, files = deferred->take(), best = state_.best_global_step]() mutable {
-        flush_files(files);
-        writer->commit();
+      run.background_save = std::async(std::launch::async, [this, writer, savers = run.savers, files = deferred->take(),
+                                                            best = state_.best_global_step]() mutable {
+        const auto commit = [&] {
+          writer->commit();
+          remove_older_checkpoints(best);
+        };
+        savers->on_all([&] { flush_files(files); }, "flushing a checkpoint");
+        savers->on_main(commit, "committing a checkpoint");
         writer.reset();
-        remove_older_checkpoints(best);
       });
       return;
     }
@@ -153,15 +160,25 @@ void Trainer::write_own_files(Run& run, const fs::path& directory) {
     for (const auto& [name, tensor] : state_dict(*model_)) {
       if (!tensor.requires_grad() && !is_sharded(*run.sharding, name)) buffers.set(name, tensor);
     }
-    add_weights_part(files, *run.shard_groups.shard, run.sharding->shards(), buffers);
+    add_weights_part(files, state_layout(*model_, run.shard_groups.shard.get()), run.sharding->shards(), buffers);
   }
   if (args_.save_only_model) return;
-  files.add_state(rng_file(*group_), {{"cpu", run.boundary.rng_state}});
-  const LanguageModelPtr language = as_language_model(model_);
-  if (language && language->tensor_parallel() && mesh_.writes_model()) {
-    add_tensor_parallel_optimizer(files, *language, optimizer_state(*run.optimizer, run.parameter_names));
+  files.add_state(rng_file(group_->world_size(), group_->rank()), {{"cpu", run.boundary.rng_state}});
+  const auto add_optimizer = [&](const ProcessGroup* shard_ranks, const std::vector<ParameterShard>* shards) {
+    add_optimizer_part(files, state_layout(*model_, shard_ranks), shards, optimizer_state(*run.optimizer, run.parameter_names));
+  };
+  if (writes_shards) {
+    add_optimizer(run.shard_groups.shard.get(), &run.sharding->shards());
+  } else if (!run.sharding && mesh_.tensor->world_size() > 1 && mesh_.writes_model()) {
+    add_optimizer(nullptr, nullptr);
   }
-  if (writes_shards) add_optimizer_part(files, *run.shard_groups.shard, run.sharding->shards(), optimizer_state(*run.optimizer, run.parameter_names));
+}
+
+// On the ranks that write the model.
+void Trainer::save_whole_weights(Run& run, const fs::path& directory) {
+  std::optional<WeightsOfShards> streamed;
+  if (streams_weights(run)) streamed.emplace(*as_language_model(model_), *run.sharding);
+  save_weights(*model_, directory);
 }
 
 // What rank 0 writes: everything that is the same on all ranks.
@@ -169,11 +186,8 @@ void Trainer::write_main_files(Run& run, CheckpointWriter& writer) {
   const fs::path directory = writer.directory();
   if (weights_in_parts()) {
     // Each rank writes its own.
-  } else if (streams_weights(run)) {
-    const WeightsOfShards streamed(*as_language_model(model_), *run.sharding);
-    save_weights(*model_, directory);
   } else if (!run.ema || !args_.save_only_model) {
-    save_weights(*model_, directory);
+    save_whole_weights(run, directory);
   } else {
     const AveragedParameters averaged(*run.ema);
     save_weights(*model_, directory);
@@ -186,7 +200,8 @@ void Trainer::write_main_files(Run& run, CheckpointWriter& writer) {
       writer.add_json("optimizer.json", optimizer.scalars);
     }
     writer.add_json("scheduler.json", run.scheduler->state_dict());
-    if (group_->world_size() == 1) writer.add_state(rng_file(*group_), {{"cpu", run.boundary.rng_state}});
+    if (group_->world_size() == 1)
+      writer.add_state(rng_file(group_->world_size(), group_->rank()), {{"cpu", run.boundary.rng_state}});
     if (run.ema) writer.add_state("ema.safetensors", run.ema->state_dict());
     writer.add_json("data_state.json", data_position(run));
     writer.add_json("environment.json", numerics_environment());
@@ -218,18 +233,8 @@ void Trainer::restore_weights(const fs::path& checkpoint) {
 
 // Of the same layout, or put together from what another one wrote.
 void Trainer::restore_optimizer(Run& run, const fs::path& checkpoint) {
-  if (has_tensor_parallel_optimizer(checkpoint) || mesh_.tensor->world_size() > 1) {
-    if (run.sharding) {
-      throw UserError(checkpoint.string(), "was written with tensor parallelism, whose optimizer state can't be sharded over ranks yet",
-                      "resume without fsdp and deepspeed");
-    }
-    load_optimizer_state(*run.optimizer, run.parameter_names,
-                         load_tensor_parallel_optimizer(checkpoint, *model_, optimizer_state(*run.optimizer, run.parameter_names)));
-    run.scheduler->load_state_dict(read_json_file(checkpoint / "scheduler.json"));
-    return;
-  }
-  const bool in_parts = fs::exists(checkpoint / "optimizer.json") == false && fs::exists(checkpoint / "scheduler.json");
-  if (run.sharding || in_parts) {
+  const bool ours = fs::exists(checkpoint / "scheduler.json"), whole = fs::exists(checkpoint / "optimizer.json");
+  if (ours && (run.sharding || mesh_.tensor->world_size() > 1 || !whole)) {
     std::vector<WantedPart> wanted;
     if (run.sharding) {
       for (const ParameterShard& shard : run.sharding->shards()) {
@@ -240,15 +245,17 @@ void Trainer::restore_optimizer(Run& run, const fs::path& checkpoint) {
         if (parameter.requires_grad()) wanted.push_back({name, parameter.sizes().vec(), 0, parameter.numel(), false});
       }
     }
-    load_optimizer_state(*run.optimizer, run.parameter_names,
-                         load_optimizer_parts(checkpoint, wanted, optimizer_state(*run.optimizer, run.parameter_names)));
+    load_optimizer_state(
+        *run.optimizer, run.parameter_names,
+        load_optimizer_parts(checkpoint, state_layout(*model_), wanted, optimizer_state(*run.optimizer, run.parameter_names)));
     run.scheduler->load_state_dict(read_json_file(checkpoint / "scheduler.json"));
-  } else if (fs::exists(checkpoint / "optimizer.json")) {
+  } else if (whole) {
     load_optimizer_state(
         *run.optimizer, run.parameter_names,
         {load_safetensors(checkpoint / "optimizer.safetensors"), read_json_file(checkpoint / "optimizer.json")});
     run.scheduler->load_state_dict(read_json_file(checkpoint / "scheduler.json"));
-  } else if (fs::exists(checkpoint / "optimizer.pt") && fs::exists(checkpoint / "scheduler.pt")) {
+  } else if (fs::exists(checkpoint / "optimizer.pt") && fs::exists(checkpoint / "scheduler.pt") && !run.sharding &&
+             mesh_.tensor->world_size() == 1) {
     load_torch_optimizer_state(*run.optimizer, run.parameter_names, read_torch_file(checkpoint / "optimizer.pt"));
     load_torch_scheduler_state(*run.scheduler, read_torch_file(checkpoint / "scheduler.pt"));
   } else {
@@ -290,9 +297,10 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
 }
 
 // This rank's random state. Of a run with another number of ranks there is none for it: then it gets one of its own, so that no
-// two ranks draw the same.
+// two copies of the model draw the same. All ranks of a tensor-parallel group have the same, the first one's, whatever layout
+// wrote it.
 void Trainer::restore_rng(Run& run, const fs::path& checkpoint) {
-  const fs::path own = checkpoint / rng_file(*group_);
+  const fs::path own = checkpoint / rng_file(group_->world_size(), group_->rank() - mesh_.tensor->rank());
   const auto has_rank = [&](std::int64_t rank) { return fs::exists(checkpoint / cat("rng_state_", rank, ".safetensors")); };
   const std::int64_t world = group_->world_size();
   if (fs::exists(own) && (world == 1 || (has_rank(world - 1) && !has_rank(world)))) {
@@ -302,7 +310,7 @@ void Trainer::restore_rng(Run& run, const fs::path& checkpoint) {
   }
   if (fs::exists(checkpoint / "rng_state.safetensors") || fs::exists(checkpoint / "rng_state_0.safetensors")) {
     log_warning("the number of ranks changed since the checkpoint; random state (dropout) starts afresh");
-    at::manual_seed(args_.seed + static_cast<std::uint64_t>(group_->rank() + state_.global_step * 1000003));
+    at::manual_seed(args_.seed + static_cast<std::uint64_t>(mesh_.data->rank() + state_.global_step * 1000003));
   }
 }
 

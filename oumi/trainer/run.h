@@ -56,6 +56,7 @@ struct Trainer::Run {
   std::vector<Tensor> parameters;               // those that are trained, for clipping
   std::vector<Tensor> counted_parameters;       // of these, those that count in the gradient norm on this rank
   std::unique_ptr<EventHub> events;
+  std::shared_ptr<ProcessGroup> savers = std::make_shared<ProcessGroup>();  // the ranks' threads below
   std::future<void> background_save;  // flushes and commits `saving`; waits where it is destroyed
   std::filesystem::path saving;
   RateMeter rate;

@@ -1,10 +1,14 @@
 // Checkpoint files of a run whose state is split over ranks, and reading them at any layout.
 //   optimizer-00001-of-00002.safetensors  "<parameter>.<slot>": this rank's elements of it, flat
 //   optimizer-00001-of-00002.json         {"scalars": optimizer_state.h's, "ranges": {parameter: [begin, end, elements in all]}}
-// and model-rank-00001-of-00002.{safetensors,json} in the same way, where weights are saved in parts.
+// Of a model that is spread over a tensor-parallel group,
+//   optimizer-tp-00001-of-00002.*         each rank's parts in their shapes, without "ranges", and "splits": {parameter: how it is spread}
+//   optimizer-tp-00001-of-00002-dp-00001-of-00004.*  where that rank's parts are sharded in their turn: ranges are within its part
+// and model-rank-... in the same ways, where weights are saved in parts.
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -15,12 +19,25 @@
 
 namespace oumi {
 
-// Writes this rank's files.
-void add_optimizer_part(CheckpointFiles& files, const ProcessGroup& group, const std::vector<ParameterShard>& shards, const OptimizerState& state);
-// `whole`: tensors that rank 0 writes whole (buffers).
-void add_weights_part(CheckpointFiles& files, const ProcessGroup& group, const std::vector<ParameterShard>& shards, const StateDict& whole);
+// Where a rank's state lies.
+struct StateLayout {
+  // Of the tensor-parallel group that the model is spread over.
+  std::int64_t tensor_rank = 0, tensor_size = 1;
+  std::map<std::string, TensorSplit> splits = {};
+  // Of the ranks that this rank's parts are sharded over; of no meaning in reading.
+  std::int64_t shard_rank = 0, shard_size = 1;
+};
+// With `shards`, the ranks of that group have them.
+StateLayout state_layout(const Model& model, const ProcessGroup* shards = nullptr);
 
-// A parameter as the optimizer wants it: elements [begin, end) of it, flat; or all of it in its shape.
+// Writes this rank's files. `shards`: nullptr for state that tensor parallelism alone splits.
+void add_optimizer_part(CheckpointFiles& files, const StateLayout& layout, const std::vector<ParameterShard>* shards,
+                        const OptimizerState& state);
+// `whole`: tensors that the first of the shards' ranks writes whole (buffers).
+void add_weights_part(CheckpointFiles& files, const StateLayout& layout, const std::vector<ParameterShard>& shards,
+                      const StateDict& whole);
+
+// What the optimizer wants of this rank's part of a parameter: elements [begin, end) of it, flat; or all of it in its shape.
 struct WantedPart {
   std::string name;
   std::vector<std::int64_t> shape;
@@ -30,9 +47,11 @@ struct WantedPart {
 
 // The optimizer's state for `wanted`, from files of this or another layout, split or not. `here` is the optimizer's current
 // state: its groups say which parameter is where. Throws UserError naming what is missing. Only what is wanted is read.
-OptimizerState load_optimizer_parts(const std::filesystem::path& checkpoint, const std::vector<WantedPart>& wanted, const OptimizerState& here);
+OptimizerState load_optimizer_parts(const std::filesystem::path& checkpoint, const StateLayout& layout,
+                                    const std::vector<WantedPart>& wanted, const OptimizerState& here);
 
-// On rank 0, for its length: the model's files are written from the shards of all ranks, which are in Sharding::serve_weights meanwhile.
+// On rank 0 of the shards' ranks, for its length: the model's files are written from the shards of all, which are in
+// Sharding::serve_weights meanwhile.
 class WeightsOfShards {
  public:
   WeightsOfShards(LanguageModel& model, Sharding& sharding);
@@ -46,9 +65,9 @@ class WeightsOfShards {
 };
 
 bool has_weights_parts(const std::filesystem::path& checkpoint);
-// The whole weights, put together. `wanted` gives the names and shapes.
-StateDict load_weights_parts(const std::filesystem::path& checkpoint, const StateDict& wanted);
-// One by one; `wanted` needs no values.
-void take_weights_parts(const std::filesystem::path& checkpoint, const StateDict& wanted, const LanguageModel::TakeWeight& take);
+// The model's weights, put together: of one that is spread, this rank's parts.
+StateDict load_weights_parts(const std::filesystem::path& checkpoint, const Model& model);
+// One by one; the model's tensors need no values.
+void take_weights_parts(const std::filesystem::path& checkpoint, const Model& model, const LanguageModel::TakeWeight& take);
 
 }  // namespace oumi

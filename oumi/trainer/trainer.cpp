@@ -11,6 +11,8 @@
 #include <cstdlib>
 #include <limits>
 #include <map>
+#include <set>
+#include <utility>
 
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
@@ -42,7 +44,7 @@ EvalDatasets::EvalDatasets(DatasetPtr dataset) {
 
 void load_checkpoint_weights(Model& model, const fs::path& checkpoint) {
   if (!has_weights_parts(checkpoint)) return load_weights_into(model, checkpoint);
-  load_state_dict(model, load_weights_parts(checkpoint, state_dict(model)), /*strict=*/true, checkpoint.string());
+  load_state_dict(model, load_weights_parts(checkpoint, model), /*strict=*/true, checkpoint.string());
 }
 
 std::shared_ptr<ProcessGroup> connect_ranks(const TrainingArguments& args) {
@@ -290,22 +292,31 @@ namespace {
 
 // What decides which collectives a rank makes, and when: where it differs, ranks wait for each other in vain.
 std::string describe_plan(const TrainingArguments& args, const StepPlan& plan) {
-  return cat(kVersion, "\nsteps ", plan.max_steps, "\nsharding ", static_cast<int>(args.sharding.mode), "\ngradient_accumulation_steps ", args.gradient_accumulation_steps,
-             "\nseed ", args.seed, "\ndata_seed ", args.data_seed.value_or(args.seed), "\nlogging_steps ", plan.logging_steps, "\neval_strategy ", args.eval_strategy,
-             "\neval_steps ", plan.eval_steps, "\nsave_strategy ", args.save_strategy, "\nsave_steps ", plan.save_steps, "\noptimizer ", args.optim,
-             "\nmax_grad_norm ", args.max_grad_norm, "\nnan_policy ", static_cast<int>(args.nan_policy), "\n");
+  return cat(kVersion, "\nsteps ", plan.max_steps, "\nsharding ", static_cast<int>(args.sharding.mode),
+             "\ngradient_accumulation_steps ", args.gradient_accumulation_steps, "\nseed ", args.seed, "\ndata_seed ",
+             args.data_seed.value_or(args.seed), "\nlogging_steps ", plan.logging_steps, "\neval_strategy ", args.eval_strategy,
+             "\neval_steps ", plan.eval_steps, "\nsave_strategy ", args.save_strategy, "\nsave_steps ", plan.save_steps,
+             "\noptimizer ", args.optim, "\nasync_save ", args.async_save, "\nmax_grad_norm ", args.max_grad_norm,
+             "\nnan_policy ", static_cast<int>(args.nan_policy), "\n");
+}
+
+// What travels between the copies of a model.
+std::string describe_tensors(const Model& model) {
+  std::string text;
+  for (const auto& [name, tensor] : state_dict(model))
+    text += cat(name, " ", c10::toString(tensor.scalar_type()), " ", tensor.sizes(), "\n");
+  return text;
 }
 
 }  // namespace
 
 // Makes the ranks one run: the same weights to start from, and gradients averaged from here on.
 void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
-  if (args_.async_save) {
-    throw UserError("training.async_save", "not built over several ranks yet: expected false, got true", "leave it out, or train in one process");
-  }
+  if (args_.async_save) run.savers = group_->for_another_thread("savers");
   run.straggler = std::make_unique<StragglerWatch>(group_);
   require_same_on_all_ranks(*group_, describe_plan(args_, plan_), "the run's plan");
   check_tensor_parallel();
+  require_same_on_all_ranks(*mesh_.data, describe_tensors(*model_), "the model's parameters");
   const LanguageModelPtr language = as_language_model(model_);
   run.weights_stay_sharded = language && language->weights_deferred();
   std::vector<Tensor> tensors;
@@ -334,6 +345,7 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
   if (args_.sharding.mode == ShardingMode::kZero1) {
     run.shard_groups = make_shard_groups(mesh_.data, 0, "");
     run.sharding = shard_optimizer(mesh_.data, trained, options);
+    spread_gradient_norm(run);
     return;
   }
   if (args_.ema_decay || args_.log_histograms) {
@@ -342,7 +354,19 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
   }
   run.shard_groups = make_shard_groups(mesh_.data, shard_group_size(), "fsdp.shard_group_size");
   run.sharding = shard_model(run.shard_groups, *model_, unique_named_parameters(*model_), args_.sharding);
+  spread_gradient_norm(run);
   if (run.weights_stay_sharded) take_weights_into_shards(run, checkpoint);
+}
+
+// Over the ranks of a tensor-parallel group: its first one counts what all of them have.
+void Trainer::spread_gradient_norm(Run& run) const {
+  if (mesh_.tensor->world_size() == 1) return;
+  std::set<std::string> elsewhere;
+  const std::map<std::string, TensorSplit> splits = tensor_splits(*model_);
+  for (const ParameterShard& shard : run.sharding->shards()) {
+    if (!mesh_.tensor->is_main() && !splits.contains(shard.name)) elsewhere.insert(shard.name);
+  }
+  run.sharding->spread_norm(mesh_.tensor, std::move(elsewhere));
 }
 
 // From a checkpoint, or those that the model was to begin with.
@@ -351,7 +375,7 @@ void Trainer::take_weights_into_shards(Run& run, const fs::path& checkpoint) {
   const auto take = [&](const std::string& name, const Tensor& value) { run.sharding->set_weight(name, value); };
   if (checkpoint.empty()) return language->take_deferred_weights(take);
   if (!has_weights_parts(checkpoint)) return language->take_weights_of(checkpoint, take);
-  take_weights_parts(checkpoint, state_dict(*model_), take);
+  take_weights_parts(checkpoint, *model_, take);
 }
 
 // Whether files are written parameter by parameter from the ranks' shards.
@@ -372,13 +396,12 @@ std::int64_t Trainer::shard_group_size() const {
 void Trainer::check_tensor_parallel() const {
   if (mesh_.tensor->world_size() == 1) return;
   const auto refuse = [](const char* key, const std::string& got) {
-    throw UserError(key, "not built yet with parallel.tensor_model_parallel_size above 1: expected none, got " + got, "leave it out, or spread the model with fsdp");
+    throw UserError(key, "not built yet with parallel.tensor_model_parallel_size above 1: expected none, got " + got,
+                    "leave it out, or shard the model with fsdp instead");
   };
   if (!as_language_model(model_) || !as_language_model(model_)->tensor_parallel()) {
     throw UserError("trainer", "expected a model that is spread over the mesh's tensor group, got a whole one", "build it with LanguageModelOptions::tensor_parallel");
   }
-  if (args_.sharding.mode != ShardingMode::kNone) refuse("fsdp.enable_fsdp", "sharded state");
-  if (has_adapters(*model_)) refuse("training.use_peft", "adapters");
   if (args_.ema_decay) refuse("training.ema_decay", cat(*args_.ema_decay));
   if (args_.log_histograms) refuse("training.log_histograms", "true");
   if (args_.save_hf_optimizer) refuse("training.save_hf_optimizer", "true");
@@ -491,7 +514,7 @@ void Trainer::finish(Run& run, TrainOutput& output) {
 void Trainer::save_final_model(Run& run) {
   if (!run.weights_stay_sharded) {
     if (mesh_.writes_model()) save_model();
-  } else if (group_->is_main()) {
+  } else if (mesh_.writes_model()) {
     const WeightsOfShards streamed(*as_language_model(model_), *run.sharding);
     save_model();
   } else if (run.shard_groups.writes_shards()) {

@@ -157,6 +157,7 @@ class Trainer {
   void take_weights_into_shards(Run& run, const std::filesystem::path& checkpoint);
   bool streams_weights(const Run& run) const;
   void save_final_model(Run& run);
+  void save_whole_weights(Run& run, const std::filesystem::path& directory);
   void restore_optimizer(Run& run, const std::filesystem::path& checkpoint);
   void restore(Run& run, const std::filesystem::path& checkpoint);
   Json data_position(const Run& run) const;
@@ -171,6 +172,7 @@ class Trainer {
   std::filesystem::path find_checkpoint();
   void set_up_ranks(Run& run, const std::filesystem::path& checkpoint);
   void check_tensor_parallel() const;
+  void spread_gradient_norm(Run& run) const;
   std::int64_t shard_group_size() const;
   double clip_gradients(Run& run);
   void save_checkpoint(Run& run);

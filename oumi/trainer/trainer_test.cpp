@@ -8,12 +8,15 @@
 #include <cmath>
 #include <csignal>
 #include <limits>
+#include <mutex>
+#include <thread>
 
 #include "oumi/base/files.h"
 #include "oumi/base/stop_signal.h"
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/manifest.h"
 #include "oumi/data/tensor_dataset.h"
+#include "oumi/distributed/testing.h"
 #include "oumi/models/state.h"
 #include "oumi/nn/layers.h"
 
@@ -116,6 +119,48 @@ TEST(AsyncSave, ReportsItsErrorsAtALaterStep) {
   EXPECT_THAT(message, HasSubstr("manifest.json"));
   EXPECT_GE(trainer.state().global_step, 4);
   EXPECT_LE(trainer.state().global_step, 8);  // the next save waits for it
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    EXPECT_THAT(entry.path().filename().string(), ::testing::Not(HasSubstr("checkpoint"))) << "left behind";
+  }
+}
+
+TEST(AsyncSave, OfSeveralRanksReportsAnyRanksError) {
+  const TemporaryDirectory folder;
+  std::vector<std::int64_t> steps(2);
+  const auto errors = testing::run_ranks(2, testing::kQuick, [&](std::shared_ptr<ProcessGroup> group) {
+    TrainingArguments args = saving_arguments(folder);
+    args.async_save = true;
+    args.max_steps = 1000000;
+    args.save_steps = 4;
+    static std::mutex making;
+    TrainerOptions options;
+    {
+      const std::lock_guard<std::mutex> lock(making);
+      options = {.model = make_net(), .args = args, .train_dataset = make_data(20)};
+    }
+    options.process_group = group;
+    // Rank 1's file is gone before that rank has flushed it.
+    options.save_beside_weights = [](const std::filesystem::path& directory) {
+      const std::filesystem::path other = directory / "rng_state_1.safetensors";
+      while (!std::filesystem::exists(other)) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      std::filesystem::remove(other);
+    };
+    Trainer trainer(std::move(options));
+    try {
+      trainer.train();
+    } catch (const std::exception&) {
+      steps[static_cast<std::size_t>(group->rank())] = trainer.state().global_step;
+      throw;
+    }
+  });
+  std::signal(SIGINT, SIG_DFL);  // two runs at once leave their handlers
+  std::signal(SIGTERM, SIG_DFL);
+  EXPECT_THAT(errors[0], HasSubstr("rng_state_1.safetensors"));
+  EXPECT_THAT(errors[0], HasSubstr("(on rank 1)"));
+  EXPECT_THAT(errors[1], HasSubstr("rng_state_1.safetensors"));
+  EXPECT_EQ(steps[0], steps[1]);
+  EXPECT_GE(steps[0], 4);
+  EXPECT_LE(steps[0], 8);
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
     EXPECT_THAT(entry.path().filename().string(), ::testing::Not(HasSubstr("checkpoint"))) << "left behind";
   }

@@ -80,7 +80,7 @@ struct TrainingArguments {
   bool save_only_model = false;
   bool save_final_model = true;    // Oumi's: model.safetensors in output_dir at the end
   bool save_hf_optimizer = false;  // also write optimizer.pt and scheduler.pt, for HF's Trainer
-  bool async_save = false;         // training waits for the copy of its state alone, not for the disk; one process
+  bool async_save = false;         // training waits for the copy of its state alone, not for the disk
   bool load_best_model_at_end = false;
   std::string metric_for_best_model{};      // empty: "loss"
   std::optional<bool> greater_is_better{};  // default: unless the metric's name ends in "loss"

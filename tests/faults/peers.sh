@@ -196,6 +196,23 @@ code=0
 wait $first || code=$?
 expect_equal "$code" 2 "exit code"
 
+CASE="ranks with different models"
+for kind in ddp fsdp; do
+  port=$(free_port)
+  layout=()
+  [ $kind = ddp ] || layout=(--fsdp.enable_fsdp=true)
+  one_rank 0 "$port" models_$kind "${layout[@]}"
+  first=$!
+  one_rank 1 "$port" models_$kind "${layout[@]}" --model.model_kwargs='{num_classes: 12}'
+  code=0
+  wait $! || code=$?
+  expect_equal "$code" 2 "exit code"
+  pass; grep -q "error: \[the model's parameters\] expected the same on all ranks: rank 0 has fc1.weight Float \[10, 320\], rank 1 has fc1.weight Float \[12, 320\]" models_$kind.1 || fail "$(cat models_$kind.1)"
+  code=0
+  wait $first || code=$?
+  expect_equal "$code" 2 "exit code"
+done
+
 CASE="rendezvous"
 port=$(free_port)
 export OUMI_JOIN_TIMEOUT=2
