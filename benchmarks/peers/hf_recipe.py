@@ -39,6 +39,8 @@ def main():
     validation = samples(ARGS.binary, config, ARGS.overrides, "validation")
     set_seed(training["seed"])
     peer = AutoModelForCausalLM.from_config(AutoConfig.for_model(model["model_name"], **model["model_kwargs"]))
+    # GPT2LMHeadModel's name tells Transformers 5 no loss; its Trainer then divides by the first token of each row too, which nothing predicts.
+    peer.loss_type = "ForCausalLM"
     arguments = TrainingArguments(
         output_dir=ARGS.output, per_device_train_batch_size=training["per_device_train_batch_size"], per_device_eval_batch_size=training["per_device_eval_batch_size"],
         gradient_accumulation_steps=training["gradient_accumulation_steps"], learning_rate=training["learning_rate"], weight_decay=training["weight_decay"],
