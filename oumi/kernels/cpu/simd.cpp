@@ -15,8 +15,8 @@ const SimdLoops& pick() {
   const std::string_view limit = wish == nullptr ? "" : wish;
   if (limit == "default") return kPortableLoops;
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (avx512 && limit != "avx2") return kAvx512Loops;
   if (avx2) return kAvx2Loops;
 #endif

@@ -1,5 +1,5 @@
-// The inner loops of the fused operations on raw memory: one source, compiled for several instruction sets, picked once when the
-// program runs. Knows nothing of tensors, threads or autograd: callers split rows among threads, and each row's result does
+// The inner loops of the fused operations on raw memory: one source, compiled for several instruction sets, picked once when
+// the program runs. Knows nothing of tensors, threads or autograd: callers split rows among threads, and each row's result does
 // not depend on how. float32 arithmetic throughout; bfloat16 is a storage type.
 #pragma once
 
@@ -22,7 +22,8 @@ struct RmsNormForward {
   float eps;
 };
 
-// `x` is what was normalised. `grad_sum`, which may be null, is added to grad_x. `grad_scale` [width] is added to; null: not wanted.
+// `x` is what was normalised. `grad_sum`, which may be null, is added to grad_x. `grad_scale` [width] is added to; null: not
+// wanted.
 template <class T>
 struct RmsNormBackward {
   const T *x, *grad_y, *grad_sum;
@@ -37,8 +38,8 @@ enum class Activation { kSilu, kGeluTanh };
 template <class T>
 struct Gated {
   const T *gate, *up;
-  T* out;              // forward
-  const T* grad_out;   // backward
+  T* out;             // forward
+  const T* grad_out;  // backward
   T *grad_gate, *grad_up;
   Activation activation;
 };
@@ -47,7 +48,7 @@ struct Gated {
 template <class T>
 struct Rotary {
   const T* in;
-  T* out;  // packed [batch, positions, heads, head_dim]
+  T* out;                                                   // packed [batch, positions, heads, head_dim]
   std::int64_t batch_stride, position_stride, head_stride;  // of `in`
   std::int64_t positions, heads, head_dim, half;
   const float *cos, *sin;  // [positions or (batch, positions), half]
@@ -74,10 +75,11 @@ struct AttentionTile {
   std::int64_t rows, keys, stride, first_key;
   const std::int32_t *begin, *end;
   float soft_cap;
+  float scale = 1;  // of the scores, when the product left it out
 };
 
-// One image through convolution, ReLU and 2 x 2 max-pooling, in channels-last order. A filter's row over `size` pixels is one run of
-// size * channels floats, padded to run_length, a multiple of 8; images have 8 floats to spare at their end for that.
+// One image through convolution, ReLU and 2 x 2 max-pooling, in channels-last order. A filter's row over `size` pixels is one
+// run of size * channels floats, padded to run_length, a multiple of 8; images have 8 floats to spare at their end for that.
 struct ConvReluPool {
   std::int64_t height, width, channels, filters, size;
   std::int64_t run_length() const { return (size * channels + 7) / 8 * 8; }
@@ -105,41 +107,57 @@ struct SimdLoops {
   const char* name;
   RowLoops<float> float32;
   RowLoops<BFloat16> bfloat16;
-  // Scores become exp(score - new maximum), 0 where unseen; row_max and row_sum go on from the tiles before; rows of `accumulated`
-  // [rows, head_dim] are scaled to the new maximum.
+  // Scores become exp(score - new maximum), 0 where unseen; row_max and row_sum go on from the tiles before; rows of
+  // `accumulated` [rows, head_dim] are scaled to the new maximum.
   void (*attention_softmax)(const AttentionTile&, float* row_max, float* row_sum, float* accumulated, std::int64_t head_dim);
   // out[r] = accumulated[r] / row_sum[r], or 0 for a row that saw nothing; log_sum[r] = log of the softmax's denominator.
-  void (*attention_finish)(const float* accumulated, const float* row_max, const float* row_sum, std::int64_t rows, std::int64_t head_dim, float* out,
-                           std::int64_t out_stride, float* log_sum);
-  // Scores become probabilities; grad_probabilities, laid out as the scores, become the gradient of the scores before scaling by `scale`.
-  void (*attention_softmax_backward)(const AttentionTile&, float* grad_probabilities, const float* log_sum, const float* delta, float scale);
-  // The order in which convolutions take channels: blocks of this many, then filter rows, filter columns and the channels of a block.
+  void (*attention_finish)(const float* accumulated, const float* row_max, const float* row_sum, std::int64_t rows,
+                           std::int64_t head_dim, float* out, std::int64_t out_stride, float* log_sum);
+  // Scores become probabilities; grad_probabilities, laid out as the scores, become the gradient of the scores before scaling
+  // by `scale` (the product's own or the tile's).
+  void (*attention_softmax_backward)(const AttentionTile&, float* grad_probabilities, const float* log_sum, const float* delta,
+                                     float scale);
+  // The order in which convolutions take channels: blocks of this many, then filter rows, filter columns and the channels of a
+  // block.
   std::int64_t channel_block;
-  // weight [filter blocks, products, kFilterBlock] with an offset into the image for each of a window's size * size * channels products; bias [filter blocks * kFilterBlock]; out and winners [pooled_height,
-  // pooled_width, filters], winners in 0-3 (row by row of the window) or kNoWinner.
-  void (*conv_relu_pool_forward)(const ConvReluPool&, const float* image, const float* weight, const std::int32_t* offsets, const float* bias, float* out,
-                                 std::uint8_t* winners);
-  // weight and grad_weight [filters, size, run_length]; grad_weight and grad_bias [filters], of the filters from first to last, and
-  // grad_image are added to.
-  void (*conv_relu_pool_backward_weight)(const ConvReluPool&, const float* image, const std::uint8_t* winners, const float* grad_out,
-                                         std::int64_t first_filter, std::int64_t last_filter, float* grad_weight, float* grad_bias);
-  void (*conv_relu_pool_backward_image)(const ConvReluPool&, const float* weight, const std::uint8_t* winners, const float* grad_out, float* grad_image);
+  // weight [filter blocks, products, kFilterBlock] with an offset into the image for each of a window's size * size * channels
+  // products; bias [filter blocks * kFilterBlock]; out and winners [pooled_height, pooled_width, filters], winners in 0-3 (row
+  // by row of the window) or kNoWinner.
+  void (*conv_relu_pool_forward)(const ConvReluPool&, const float* image, const float* weight, const std::int32_t* offsets,
+                                 const float* bias, float* out, std::uint8_t* winners);
+  // weight and grad_weight [filters, size, run_length]; grad_weight and grad_bias [filters], of the filters from first to last,
+  // and grad_image are added to.
+  void (*conv_relu_pool_backward_weight)(const ConvReluPool&, const float* image, const std::uint8_t* winners,
+                                         const float* grad_out, std::int64_t first_filter, std::int64_t last_filter,
+                                         float* grad_weight, float* grad_bias);
+  void (*conv_relu_pool_backward_image)(const ConvReluPool&, const float* weight, const std::uint8_t* winners,
+                                        const float* grad_out, float* grad_image);
   float (*dot)(const float* a, const float* b, std::int64_t size);
+  float (*dot_bfloat16)(const BFloat16* a, const BFloat16* b, std::int64_t size);
+  // Rounds a row of floats.
+  void (*narrow)(const float* from, BFloat16* to, std::int64_t size);
+  // Rounds two rows into pairs, the first row's value in the low half.
+  void (*narrow_pairs)(const float* first, const float* second, std::uint32_t* to, std::int64_t size);
 
   template <class T>
   const RowLoops<T>& loops() const;
 };
 
 template <>
-inline const RowLoops<float>& SimdLoops::loops() const { return float32; }
+inline const RowLoops<float>& SimdLoops::loops() const {
+  return float32;
+}
 template <>
-inline const RowLoops<BFloat16>& SimdLoops::loops() const { return bfloat16; }
+inline const RowLoops<BFloat16>& SimdLoops::loops() const {
+  return bfloat16;
+}
 
-// The best set for this processor, or the one that ATEN_CPU_CAPABILITY names ("default", "avx2", "avx512"), LibTorch's own knob.
+// The best set for this processor, or the one that ATEN_CPU_CAPABILITY names ("default", "avx2", "avx512"), LibTorch's own
+// knob.
 const SimdLoops& simd();
 
-// True where bfloat16 products have instructions of their own (AVX-512 BF16, which processors with AMX have too); elsewhere float32
-// products of converted values are faster.
+// True where bfloat16 products have instructions of their own (AVX-512 BF16, which processors with AMX have too); elsewhere
+// float32 products of converted values are faster.
 bool has_bfloat16_products();
 
 }  // namespace oumi::kernels::cpu
