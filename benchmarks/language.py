@@ -9,13 +9,19 @@ import common
 from common import harmonic_mean, interleaved, ratio, run, spread
 
 # What each case adds on either side; the peers' precisions are those of peers/language_model.py.
+LORA = ["training.use_peft=true", "peft.lora_r=16", "peft.lora_alpha=32",
+        "peft.lora_target_modules=[q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]"]
+FLOAT32, BFLOAT16 = "model.torch_dtype_str=float32", "model.torch_dtype_str=bfloat16"
 CASES = {
-    "SmolLM2-135M, fp32": dict(model="smollm2-135m", steps=5, oumi=["model.torch_dtype_str=float32"], peers={"eager": ["fp32"], "compiled": ["fp32", "--compile"]},
-                               tolerance=1e-3),
-    "SmolLM2-135M, bf16 weights": dict(model="smollm2-135m", steps=4, oumi=["model.torch_dtype_str=bfloat16"], peers={"eager": ["bf16_weights"]}, tolerance=2e-2),
-    "SmolLM2-135M, LoRA r=16, fp32": dict(model="smollm2-135m", steps=5, oumi=["model.torch_dtype_str=float32", "training.use_peft=true", "peft.lora_r=16", "peft.lora_alpha=32",
-                                          "peft.lora_target_modules=[q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]"],
-                                          peers={"eager": ["fp32", "--lora", "16"]}, tolerance=1e-3),
+    "SmolLM2-135M, fp32": dict(model="smollm2-135m", steps=5, oumi=[FLOAT32], peers={"eager": ["fp32"], "compiled": ["fp32", "--compile"]}, tolerance=1e-3),
+    "SmolLM2-135M, bf16 weights": dict(model="smollm2-135m", steps=6, oumi=[BFLOAT16],
+                                       peers={"eager": ["bf16_weights"], "compiled": ["bf16_weights", "--compile"]}, tolerance=2e-2),
+    "SmolLM2-135M, fp32 weights, bf16 autocast": dict(model="smollm2-135m", steps=6, oumi=[FLOAT32, "training.bf16=true"],
+                                                      peers={"eager": ["bf16"], "compiled": ["bf16", "--compile"]}, tolerance=2e-2),
+    "SmolLM2-135M, LoRA r=16, bf16 weights": dict(model="smollm2-135m", steps=6, oumi=[BFLOAT16, *LORA], peers={"eager": ["bf16_weights", "--lora", "16"]},
+                                                  tolerance=2e-2),
+    "SmolLM2-135M, LoRA r=16, fp32": dict(model="smollm2-135m", steps=5, oumi=[FLOAT32, *LORA], peers={"eager": ["fp32", "--lora", "16"]}, tolerance=1e-3),
+    "GPT-2 124M, fp32": dict(model="gpt2-124m", steps=5, oumi=[FLOAT32], peers={"eager": ["fp32"]}, tolerance=1e-3),
 }
 BATCH, LENGTH = 4, 512
 

@@ -1,6 +1,6 @@
 """The side-by-side table: oumi.cpp against Python peers, sides interleaved, medians. Called by `make bench`.
 
-usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,language] [--case TEXT]
+usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,language,inference] [--case TEXT]
 Writes BUILD_FOLDER/bench/report.{md,json} and prints the table. Results are checked before anything is timed: the loaders give the same
 order and pixels, and trainings reach the same losses.
 """
@@ -11,10 +11,11 @@ import os
 import platform
 
 import images
+import inference
 import language
 from common import Sides
 
-PARTS = ("loader", "images", "language")
+PARTS = ("loader", "images", "language", "inference")
 
 
 def main():
@@ -34,12 +35,14 @@ def main():
             rows += images.training_rows(sides, raw)
         elif part == "language":
             rows += language.rows(sides, raw, arguments.case)
+        elif part == "inference":
+            rows += inference.rows(sides, raw)
         else:
             parser.error(f"--parts: expected some of {', '.join(PARTS)}, got {part}")
 
     model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
     head = (f"{model}, {os.cpu_count()} cores; median (least-most) of {sides.rounds} interleaved rounds; OMP_NUM_THREADS="
-            f"{os.environ.get('OMP_NUM_THREADS', 'unset')}.\n\n| | oumi.cpp | HF Trainer | plain PyTorch | ratio to the peer |\n|---|---|---|---|---|\n")
+            f"{os.environ.get('OMP_NUM_THREADS', 'unset')}.\n\n| | oumi.cpp | Hugging Face | plain PyTorch | ratio to the peer |\n|---|---|---|---|---|\n")
     table = head + "".join(f"| {name} | {a} | {b} | {c} | {f'{value:.2f}' if value else ''} |\n" for name, a, b, c, value in rows)
     out = sides.build / "bench"
     out.mkdir(exist_ok=True)

@@ -158,9 +158,10 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
       const Tensor runs = at::zeros({run_floats}, weight.options());
       pack_runs(shape, weight.const_data_ptr<float>(), runs.mutable_data_ptr<float>());
       for_images(images, shape, [&](std::int64_t i) {
-        float* image = image_scratch(pixels + kSlack);
-        std::memset(image, 0, static_cast<std::size_t>(pixels + kSlack) * sizeof(float));
-        cpu::simd().conv_relu_pool_backward_image(shape, runs.const_data_ptr<float>(), winner + i * outputs, grad_out + i * outputs, image);
+        float* image = image_scratch(2 * (pixels + kSlack));
+        std::memset(image, 0, static_cast<std::size_t>(2 * (pixels + kSlack)) * sizeof(float));
+        cpu::simd().conv_relu_pool_backward_image(shape, runs.const_data_ptr<float>(), winner + i * outputs, grad_out + i * outputs, image,
+                                                  image + pixels + kSlack);
         std::memcpy(grad_input.mutable_data_ptr<float>() + i * pixels, image, static_cast<std::size_t>(pixels) * sizeof(float));
       });
     }

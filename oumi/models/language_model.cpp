@@ -8,6 +8,7 @@
 
 #include "oumi/base/strings.h"
 #include "oumi/kernels/linear_cross_entropy.h"
+#include "oumi/kernels/products.h"
 #include "oumi/nn/parameter_scope.h"
 #include "oumi/nn/vocab_parallel_cross_entropy.h"
 
@@ -53,7 +54,7 @@ Tensor optional(const Batch& batch, const char* name) {
 
 }  // namespace
 
-LanguageModel::LanguageModel() : tensor_parallel_(nn::ParameterScope::current().tensor_parallel) {}
+LanguageModel::LanguageModel() : tensor_parallel_(nn::ParameterScope::current().tensor_parallel) { kernels::allow_widest_products(); }
 
 Tensor LanguageModel::whole_logits(const Tensor& local) const {
   return tensor_parallel_ ? tensor_parallel_->gather_last(local, dimensions().vocab_size) : local;

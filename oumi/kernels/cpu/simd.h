@@ -126,12 +126,12 @@ struct SimdLoops {
   void (*conv_relu_pool_forward)(const ConvReluPool&, const float* image, const float* weight, const std::int32_t* offsets,
                                  const float* bias, float* out, std::uint8_t* winners);
   // weight and grad_weight [filters, size, run_length]; grad_weight and grad_bias [filters], of the filters from first to last,
-  // and grad_image are added to.
+  // and grad_image are added to. `scratch` is as large as an image, all zeros, and stays so.
   void (*conv_relu_pool_backward_weight)(const ConvReluPool&, const float* image, const std::uint8_t* winners,
                                          const float* grad_out, std::int64_t first_filter, std::int64_t last_filter,
                                          float* grad_weight, float* grad_bias);
   void (*conv_relu_pool_backward_image)(const ConvReluPool&, const float* weight, const std::uint8_t* winners,
-                                        const float* grad_out, float* grad_image);
+                                        const float* grad_out, float* grad_image, float* scratch);
   float (*dot)(const float* a, const float* b, std::int64_t size);
   float (*dot_bfloat16)(const BFloat16* a, const BFloat16* b, std::int64_t size);
   // Rounds a row of floats.
