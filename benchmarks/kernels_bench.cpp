@@ -1,6 +1,6 @@
-// The fused operations beside the LibTorch compositions that they replace, at the shapes of SmolLM2-135M (batch 4 x 512), forward and
-// backward: both sides are compared before anything is timed, sides alternate, and the least time of each counts. Then what the machine can
-// do: products at the model's shapes and memory bandwidth.
+// The fused operations beside the LibTorch compositions that they replace, at the shapes of SmolLM2-135M (batch 4 x 512),
+// forward and backward: both sides are compared before anything is timed, sides alternate, and the least time of each counts.
+// Then what the machine can do: products at the model's shapes and memory bandwidth.
 //
 //   kernels_bench [--filter TEXT] [--rounds N] [--rows-of-cross-entropy N] [--clock wall|cpu]      one JSON object a line
 //
@@ -72,7 +72,8 @@ Tensors forward_backward(const Operation& operation, const Tensors& inputs, cons
   for (const Tensor& input : inputs) {
     if (input.requires_grad()) wanted.push_back(input);
   }
-  Tensors results = torch::autograd::grad(outputs, wanted, Tensors(upstream.begin(), upstream.begin() + static_cast<std::ptrdiff_t>(outputs.size())));
+  Tensors results = torch::autograd::grad(
+      outputs, wanted, Tensors(upstream.begin(), upstream.begin() + static_cast<std::ptrdiff_t>(outputs.size())));
   results.insert(results.end(), outputs.begin(), outputs.end());
   return results;
 }
@@ -89,13 +90,17 @@ double difference(const Tensors& a, const Tensors& b) {
   return worst;
 }
 
-void compare(const Settings& settings, const std::string& name, double gigaflop, const Tensors& inputs, const Operation& ours, const Operation& theirs) {
+void compare(const Settings& settings, const std::string& name, double gigaflop, const Tensors& inputs, const Operation& ours,
+             const Operation& theirs) {
   if (name.find(settings.filter) == std::string::npos) return;
   Tensors upstream;
   for (const Tensor& output : ours(inputs)) upstream.push_back(at::randn(output.sizes(), at::kFloat).to(output.scalar_type()));
   const auto run = [&](const Operation& operation) { return forward_backward(operation, inputs, upstream); };
   // Where two pixels of a pooling window are equal but for rounding, the sides may send the gradient to either.
-  const double bound = inputs[0].scalar_type() == at::kBFloat16 ? 5e-2 : name.starts_with("simple_model") ? 1e-2 : 1e-4, off = difference(run(ours), run(theirs));
+  const double bound = inputs[0].scalar_type() == at::kBFloat16 ? 5e-2
+                       : name.starts_with("simple_model")       ? 1e-2
+                                                                : 1e-4,
+               off = difference(run(ours), run(theirs));
   if (!(off <= bound)) {
     std::cerr << name << ": the sides differ by " << off << " (allowed: " << bound << "); nothing is timed\n";
     std::exit(1);
@@ -105,12 +110,17 @@ void compare(const Settings& settings, const std::string& name, double gigaflop,
     best_ours = std::min(best_ours, seconds_of([&] { run(ours); }));
     best_theirs = std::min(best_theirs, seconds_of([&] { run(theirs); }));
   }
-  nlohmann::json line{{"case", name}, {"ours_ms", best_ours * 1e3}, {"libtorch_ms", best_theirs * 1e3}, {"ratio", best_theirs / best_ours}, {"difference", off}};
+  nlohmann::json line{{"case", name},
+                      {"ours_ms", best_ours * 1e3},
+                      {"libtorch_ms", best_theirs * 1e3},
+                      {"ratio", best_theirs / best_ours},
+                      {"difference", off}};
   if (gigaflop > 0) line["ours_gflops"] = gigaflop / best_ours;
   std::cout << line << std::endl;
 }
 
-void measure(const Settings& settings, const std::string& name, double work, const char* unit, const std::function<void()>& action) {
+void measure(const Settings& settings, const std::string& name, double work, const char* unit,
+             const std::function<void()>& action) {
   if (name.find(settings.filter) == std::string::npos) return;
   action();
   double best = std::numeric_limits<double>::infinity();
@@ -120,15 +130,18 @@ void measure(const Settings& settings, const std::string& name, double work, con
 
 Tensor random(at::IntArrayRef shape, at::ScalarType type) { return at::randn(shape, at::kFloat).to(type).requires_grad_(true); }
 
-constexpr std::int64_t kBatch = 4, kLength = 512, kTokens = kBatch * kLength, kHidden = 576, kHeads = 9, kKeyHeads = 3, kHeadDim = 64, kMiddle = 1536, kVocabulary = 49152;
+constexpr std::int64_t kBatch = 4, kLength = 512, kTokens = kBatch * kLength, kHidden = 576, kHeads = 9, kKeyHeads = 3,
+                       kHeadDim = 64, kMiddle = 1536, kVocabulary = 49152;
 
 void elementwise(const Settings& settings, at::ScalarType type, const std::string& suffix) {
   const RmsNormOptions options{.eps = 1e-5};
-  compare(settings, "rms_norm" + suffix, 0, {random({kTokens, kHidden}, type), random({kHidden}, type)},
-          [&](const Tensors& in) { return Tensors{rms_norm(in[0], in[1], options)}; },
-          [&](const Tensors& in) { return Tensors{composed::rms_norm(in[0], in[1], options)}; });
   compare(
-      settings, "add_rms_norm" + suffix, 0, {random({kTokens, kHidden}, type), random({kTokens, kHidden}, type), random({kHidden}, type)},
+      settings, "rms_norm" + suffix, 0, {random({kTokens, kHidden}, type), random({kHidden}, type)},
+      [&](const Tensors& in) { return Tensors{rms_norm(in[0], in[1], options)}; },
+      [&](const Tensors& in) { return Tensors{composed::rms_norm(in[0], in[1], options)}; });
+  compare(
+      settings, "add_rms_norm" + suffix, 0,
+      {random({kTokens, kHidden}, type), random({kTokens, kHidden}, type), random({kHidden}, type)},
       [&](const Tensors& in) {
         auto [normed, sum] = add_rms_norm(in[0], in[1], in[2], options);
         return Tensors{normed, sum};
@@ -137,10 +150,14 @@ void elementwise(const Settings& settings, at::ScalarType type, const std::strin
         const Tensor sum = in[0] + in[1];
         return Tensors{composed::rms_norm(sum, in[2], options), sum};
       });
-  compare(settings, "swiglu" + suffix, 0, {random({kTokens, kMiddle}, type), random({kTokens, kMiddle}, type)},
-          [](const Tensors& in) { return Tensors{swiglu(in[0], in[1])}; }, [](const Tensors& in) { return Tensors{composed::swiglu(in[0], in[1])}; });
-  compare(settings, "geglu" + suffix, 0, {random({kTokens, kMiddle}, type), random({kTokens, kMiddle}, type)},
-          [](const Tensors& in) { return Tensors{geglu(in[0], in[1])}; }, [](const Tensors& in) { return Tensors{composed::geglu(in[0], in[1])}; });
+  compare(
+      settings, "swiglu" + suffix, 0, {random({kTokens, kMiddle}, type), random({kTokens, kMiddle}, type)},
+      [](const Tensors& in) { return Tensors{swiglu(in[0], in[1])}; },
+      [](const Tensors& in) { return Tensors{composed::swiglu(in[0], in[1])}; });
+  compare(
+      settings, "geglu" + suffix, 0, {random({kTokens, kMiddle}, type), random({kTokens, kMiddle}, type)},
+      [](const Tensors& in) { return Tensors{geglu(in[0], in[1])}; },
+      [](const Tensors& in) { return Tensors{composed::geglu(in[0], in[1])}; });
   const Tensor angle = at::randn({kLength, kHeadDim / 2}), cos = angle.cos(), sin = angle.sin();
   const auto rotary = [&](auto function) {
     return [=](const Tensors& in) {
@@ -148,34 +165,43 @@ void elementwise(const Settings& settings, at::ScalarType type, const std::strin
       return Tensors{q, k};
     };
   };
-  compare(settings, "rotary" + suffix, 0, {random({kBatch, kLength, kHeads, kHeadDim}, type), random({kBatch, kLength, kKeyHeads, kHeadDim}, type)},
+  compare(settings, "rotary" + suffix, 0,
+          {random({kBatch, kLength, kHeads, kHeadDim}, type), random({kBatch, kLength, kKeyHeads, kHeadDim}, type)},
           rotary(apply_rotary), rotary(composed::apply_rotary));
 }
 
 // Products that a causal mask leaves, forward (2) and backward (5).
-double attention_gigaflop(std::int64_t batch, std::int64_t length) { return 7.0 * batch * kHeads * length * length * kHeadDim / 1e9; }
+double attention_gigaflop(std::int64_t batch, std::int64_t length) {
+  return 7.0 * batch * kHeads * length * length * kHeadDim / 1e9;
+}
 
 void attention_cases(const Settings& settings, at::ScalarType type, const std::string& suffix) {
-  const auto run = [&](const std::string& name, std::int64_t batch, std::int64_t length, double gigaflop, AttentionOptions options) {
+  const auto run = [&](const std::string& name, std::int64_t batch, std::int64_t length, double gigaflop,
+                       AttentionOptions options) {
     options.scale = 1 / std::sqrt(static_cast<double>(kHeadDim));
-    compare(settings, name + suffix, gigaflop,
-            {random({batch, length, kHeads, kHeadDim}, type), random({batch, length, kKeyHeads, kHeadDim}, type), random({batch, length, kKeyHeads, kHeadDim}, type)},
-            [=](const Tensors& in) { return Tensors{attention(in[0], in[1], in[2], options)}; },
-            [=](const Tensors& in) { return Tensors{composed::attention(in[0], in[1], in[2], options)}; });
+    compare(
+        settings, name + suffix, gigaflop,
+        {random({batch, length, kHeads, kHeadDim}, type), random({batch, length, kKeyHeads, kHeadDim}, type),
+         random({batch, length, kKeyHeads, kHeadDim}, type)},
+        [=](const Tensors& in) { return Tensors{attention(in[0], in[1], in[2], options)}; },
+        [=](const Tensors& in) { return Tensors{composed::attention(in[0], in[1], in[2], options)}; });
   };
   run("attention_causal_4x512", kBatch, kLength, attention_gigaflop(kBatch, kLength), {});
   run("attention_causal_1x2048", 1, 2048, attention_gigaflop(1, 2048), {});
   run("attention_window_128_1x2048", 1, 2048, 0, {.sliding_window = 128});
-  run("attention_segments_128_1x2048", 1, 2048, 0, {.segment_ids = at::arange(2048, at::kInt).div(128, "floor").to(at::kInt).unsqueeze(0)});
+  run("attention_segments_128_1x2048", 1, 2048, 0,
+      {.segment_ids = at::arange(2048, at::kInt).div(128, "floor").to(at::kInt).unsqueeze(0)});
 }
 
 void cross_entropy_case(const Settings& settings, at::ScalarType type, const std::string& suffix) {
   const std::int64_t rows = settings.cross_entropy_rows;
   const Tensor labels = at::randint(0, kVocabulary, {rows}, at::kLong);
-  compare(settings, "linear_cross_entropy_" + std::to_string(rows) + suffix, 6.0 * static_cast<double>(rows * kHidden * kVocabulary) / 1e9,
-          {random({rows, kHidden}, type), (at::randn({kVocabulary, kHidden}) * 0.04).to(type).requires_grad_(true)},
-          [=](const Tensors& in) { return Tensors{linear_cross_entropy(in[0], in[1], {}, labels)}; },
-          [=](const Tensors& in) { return Tensors{at::cross_entropy_loss(at::linear(in[0], in[1]).to(at::kFloat), labels)}; });
+  compare(
+      settings, "linear_cross_entropy_" + std::to_string(rows) + suffix,
+      6.0 * static_cast<double>(rows * kHidden * kVocabulary) / 1e9,
+      {random({rows, kHidden}, type), (at::randn({kVocabulary, kHidden}) * 0.04).to(type).requires_grad_(true)},
+      [=](const Tensors& in) { return Tensors{linear_cross_entropy(in[0], in[1], {}, labels)}; },
+      [=](const Tensors& in) { return Tensors{at::cross_entropy_loss(at::linear(in[0], in[1]).to(at::kFloat), labels)}; });
 }
 
 // One of the model's 30 decoder layers.
@@ -184,31 +210,45 @@ void decoder_layer(const Settings& settings, at::ScalarType type, const std::str
   const AttentionOptions options{.scale = 0.125};
   const RmsNormOptions norm{.eps = 1e-5};
   constexpr std::int64_t kKeys = kKeyHeads * kHeadDim;
-  const auto weight = [&](std::int64_t out, std::int64_t in) { return (at::randn({out, in}) * 0.04).to(type).requires_grad_(true); };
-  const Tensors inputs{random({kBatch, kLength, kHidden}, type), random({kHidden}, type),       random({kHidden}, type),
-                       weight(kHidden, kHidden),                 weight(kKeys, kHidden),        weight(kKeys, kHidden),
-                       weight(kHidden, kHidden),                 weight(kMiddle, kHidden),      weight(kMiddle, kHidden),
+  const auto weight = [&](std::int64_t out, std::int64_t in) {
+    return (at::randn({out, in}) * 0.04).to(type).requires_grad_(true);
+  };
+  const Tensors inputs{random({kBatch, kLength, kHidden}, type),
+                       random({kHidden}, type),
+                       random({kHidden}, type),
+                       weight(kHidden, kHidden),
+                       weight(kKeys, kHidden),
+                       weight(kKeys, kHidden),
+                       weight(kHidden, kHidden),
+                       weight(kMiddle, kHidden),
+                       weight(kMiddle, kHidden),
                        weight(kHidden, kMiddle)};
-  const auto layer = [=](auto linear_form, auto norm_form, auto rotary_form, auto attention_form, auto gated_form, auto add_norm_form) {
+  const auto layer = [=](auto linear_form, auto norm_form, auto rotary_form, auto attention_form, auto gated_form,
+                         auto add_norm_form) {
     return [=](const Tensors& in) {
       const Tensor h = norm_form(in[0], in[1], norm);
       const auto heads = [&](const Tensor& w) { return linear_form(h, w, std::nullopt).view({kBatch, kLength, -1, kHeadDim}); };
       auto [q, k] = rotary_form(heads(in[3]), heads(in[4]), cos, sin);
       const Tensor mixed = attention_form(q, k, heads(in[5]), options).reshape({kBatch, kLength, kHidden});
       auto [h2, sum] = add_norm_form(linear_form(mixed, in[6], std::nullopt), in[0], in[2], norm);
-      return Tensors{linear_form(gated_form(linear_form(h2, in[7], std::nullopt), linear_form(h2, in[8], std::nullopt)), in[9], std::nullopt) + sum};
+      return Tensors{linear_form(gated_form(linear_form(h2, in[7], std::nullopt), linear_form(h2, in[8], std::nullopt)), in[9],
+                                 std::nullopt) +
+                     sum};
     };
   };
   const auto composed_add_norm = [](const Tensor& x, const Tensor& residual, const Tensor& w, const RmsNormOptions& o) {
     const Tensor sum = x + residual;
     return std::pair(composed::rms_norm(sum, w, o), sum);
   };
-  const auto linear_form = [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) { return oumi::kernels::linear(x, w, b); };
+  const auto linear_form = [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) {
+    return oumi::kernels::linear(x, w, b);
+  };
   const auto at_linear = [](const Tensor& x, const Tensor& w, const std::optional<Tensor>& b) { return at::linear(x, w, b); };
   const double parameters = kHidden * (2.0 * kHidden + 2 * kKeys + 3 * kMiddle);
-  compare(settings, "decoder_layer" + suffix, 6 * kTokens * parameters / 1e9 + attention_gigaflop(kBatch, kLength), inputs,
-          layer(linear_form, rms_norm, apply_rotary, attention, swiglu, add_rms_norm),
-          layer(at_linear, composed::rms_norm, composed::apply_rotary, composed::attention, composed::swiglu, composed_add_norm));
+  compare(
+      settings, "decoder_layer" + suffix, 6 * kTokens * parameters / 1e9 + attention_gigaflop(kBatch, kLength), inputs,
+      layer(linear_form, rms_norm, apply_rotary, attention, swiglu, add_rms_norm),
+      layer(at_linear, composed::rms_norm, composed::apply_rotary, composed::attention, composed::swiglu, composed_add_norm));
 }
 
 // SimpleModel's step up to the optimizer.
@@ -223,24 +263,33 @@ void simple_model(const Settings& settings) {
     };
     const auto make = [](at::IntArrayRef shape) { return (at::randn(shape) * 0.1).requires_grad_(true); };
     compare(settings, "simple_model_" + std::to_string(batch), 5.0e-3 * static_cast<double>(batch),
-            {make({20, 1, 5, 5}), make({20}), make({20, 20, 5, 5}), make({20}), make({10, 320}), make({10})}, step(conv_relu_pool), step(composed::conv_relu_pool));
+            {make({20, 1, 5, 5}), make({20}), make({20, 20, 5, 5}), make({20}), make({10, 320}), make({10})},
+            step(conv_relu_pool), step(composed::conv_relu_pool));
   }
 }
 
 void linear_bfloat16(const Settings& settings) {
-  compare(settings, "linear_by_float32_2048x576x1536.bf16", 6.0 * kTokens * kHidden * kMiddle / 1e9, {random({kTokens, kMiddle}, at::kBFloat16), random({kHidden, kMiddle}, at::kBFloat16)},
-          [](const Tensors& in) { return Tensors{cpu::linear_by_float32(in[0], in[1], {}, at::kBFloat16)}; },
-          [](const Tensors& in) { return Tensors{at::linear(in[0], in[1])}; });
+  compare(
+      settings, "linear_by_float32_2048x576x1536.bf16", 6.0 * kTokens * kHidden * kMiddle / 1e9,
+      {random({kTokens, kMiddle}, at::kBFloat16), random({kHidden, kMiddle}, at::kBFloat16)},
+      [](const Tensors& in) { return Tensors{cpu::linear_by_float32(in[0], in[1], {}, at::kBFloat16)}; },
+      [](const Tensors& in) { return Tensors{at::linear(in[0], in[1])}; });
 }
 
 void machine(const Settings& settings) {
   const c10::AutoGradMode no_grad(false);
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     const std::string suffix = type == at::kFloat ? ".fp32" : ".bf16";
-    for (const auto& [rows, columns, inner] : std::vector<std::array<std::int64_t, 3>>{
-             {kTokens, kHidden, kHidden}, {kTokens, 192, kHidden}, {kTokens, kMiddle, kHidden}, {kTokens, kHidden, kMiddle}, {kHidden, kMiddle, kTokens}, {512, kVocabulary, kHidden}, {512, kHidden, kVocabulary}}) {
+    for (const auto& [rows, columns, inner] : std::vector<std::array<std::int64_t, 3>>{{kTokens, kHidden, kHidden},
+                                                                                       {kTokens, 192, kHidden},
+                                                                                       {kTokens, kMiddle, kHidden},
+                                                                                       {kTokens, kHidden, kMiddle},
+                                                                                       {kHidden, kMiddle, kTokens},
+                                                                                       {512, kVocabulary, kHidden},
+                                                                                       {512, kHidden, kVocabulary}}) {
       const Tensor a = at::randn({rows, inner}).to(type), b = at::randn({columns, inner}).to(type);
-      measure(settings, "product_" + std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(inner) + suffix,
+      measure(settings,
+              "product_" + std::to_string(rows) + "x" + std::to_string(columns) + "x" + std::to_string(inner) + suffix,
               2.0 * static_cast<double>(rows * columns * inner) / 1e9, "gflops", [&] { at::linear(a, b); });
     }
   }
@@ -261,7 +310,10 @@ int main(int argc, char** argv) {
     if (option == "--rows-of-cross-entropy") settings.cross_entropy_rows = std::stoll(value);
   }
   at::manual_seed(1);
-  std::cout << nlohmann::json{{"instructions", cpu::simd().name}, {"libtorch", at::get_cpu_capability()}, {"threads", at::get_num_threads()}} << std::endl;
+  std::cout << nlohmann::json{{"instructions", cpu::simd().name},
+                              {"libtorch", at::get_cpu_capability()},
+                              {"threads", at::get_num_threads()}}
+            << std::endl;
   for (const auto& [type, suffix] : {std::pair{at::kFloat, ".fp32"}, std::pair{at::kBFloat16, ".bf16"}}) {
     elementwise(settings, type, suffix);
     attention_cases(settings, type, suffix);

@@ -1,5 +1,5 @@
-// Seconds to save and to load a folder's weights (every byte of them read), one JSON object on stdout. benchmarks/peers/weights.py
-// prints the same for the Python library.
+// Seconds to save and to load a folder's weights (every byte of them read), one JSON object on stdout.
+// benchmarks/peers/weights.py prints the same for the Python library.
 //
 // usage: safetensors_bench MODEL.safetensors OUT.safetensors
 #include <ATen/ops/empty_like.h>

@@ -1,8 +1,8 @@
 /* The C ABI of liboumi_bridge: HF's `tokenizers` and `minijinja` for oumi/text. src/lib.rs implements it.
  *
  * Memory. OumiBytes are borrowed for the call. OumiBuffer and OumiEncodings are made by the bridge and given back once with the
- * matching release function, whatever the status was; releasing a zeroed one does nothing. Handles are freed once by their own function.
- * Threads. A handle may be used by several threads at once, except in the functions that take it as `mutable`.
+ * matching release function, whatever the status was; releasing a zeroed one does nothing. Handles are freed once by their own
+ * function. Threads. A handle may be used by several threads at once, except in the functions that take it as `mutable`.
  * Errors. A function that returns a status never unwinds; when it isn't OUMI_BRIDGE_OK, `out` holds the message in UTF-8.
  */
 #pragma once
@@ -29,8 +29,8 @@ typedef struct {
   size_t size, capacity;
 } OumiBuffer;
 
-/* Token ids of `count` texts one after the other: text i owns tokens [ends[i-1], ends[i]). `offsets` (two per token, in bytes of
- * the text) and `special` are null unless asked for. */
+/* Token ids of `count` texts one after the other: text i owns tokens [ends[i-1], ends[i]). `offsets` (two per token, in bytes
+ * of the text) and `special` are null unless asked for. */
 typedef struct {
   const uint32_t* ids;
   const uint8_t* special;
@@ -50,11 +50,12 @@ extern "C" {
 uint32_t oumi_bridge_abi(void);
 void oumi_bridge_release(OumiBuffer buffer);
 
-/* `json` is a tokenizer.json. Truncation and padding are switched off. `out`: {"model": "BPE", "padding": null or {"pad_token", "side"}}. */
+/* `json` is a tokenizer.json. Truncation and padding are switched off. `out`: {"model": "BPE", "padding": null or {"pad_token",
+ * "side"}}. */
 int32_t oumi_bridge_tokenizer_new(OumiBytes json, OumiTokenizerHandle** tokenizer, OumiBuffer* out);
 void oumi_bridge_tokenizer_free(OumiTokenizerHandle* tokenizer);
-/* `json` is a list of {content, special, normalized?, lstrip?, rstrip?, single_word?}. A token that exists keeps its id, and the flags
- * that aren't given. */
+/* `json` is a list of {content, special, normalized?, lstrip?, rstrip?, single_word?}. A token that exists keeps its id, and
+ * the flags that aren't given. */
 int32_t oumi_bridge_tokenizer_add_tokens(OumiTokenizerHandle* mutable_tokenizer, OumiBytes json, OumiBuffer* out);
 /* `json` is a post_processor object of tokenizer.json. */
 int32_t oumi_bridge_tokenizer_set_post_processor(OumiTokenizerHandle* mutable_tokenizer, OumiBytes json, OumiBuffer* out);
@@ -67,22 +68,24 @@ int64_t oumi_bridge_token_to_id(const OumiTokenizerHandle* tokenizer, OumiBytes 
 int32_t oumi_bridge_id_to_token(const OumiTokenizerHandle* tokenizer, uint32_t id, OumiBuffer* out);
 
 enum { OUMI_BRIDGE_ADD_SPECIAL_TOKENS = 1, OUMI_BRIDGE_OFFSETS = 2 };
-int32_t oumi_bridge_encode(const OumiTokenizerHandle* tokenizer, const OumiBytes* texts, size_t count, uint32_t flags, OumiEncodings* encodings, OumiBuffer* out);
+int32_t oumi_bridge_encode(const OumiTokenizerHandle* tokenizer, const OumiBytes* texts, size_t count, uint32_t flags,
+                           OumiEncodings* encodings, OumiBuffer* out);
 void oumi_bridge_encodings_release(OumiEncodings encodings);
 /* `out`: the text. Ids that are not in the vocabulary give nothing. */
-int32_t oumi_bridge_decode(const OumiTokenizerHandle* tokenizer, const uint32_t* ids, size_t count, int32_t skip_special_tokens, OumiBuffer* out);
+int32_t oumi_bridge_decode(const OumiTokenizerHandle* tokenizer, const uint32_t* ids, size_t count, int32_t skip_special_tokens,
+                           OumiBuffer* out);
 
-/* `json`: {"tokenizer": a tokenizer.json with an empty model, "kind": "bpe" | "unigram" | "wordpiece", "vocab_size", "min_frequency",
- * "special_tokens": [...], "alphabet": "characters that must be in", "limit_alphabet": int or null, "unk_token": str or null, "files": [...]}.
- * `out`: the trained tokenizer.json. */
+/* `json`: {"tokenizer": a tokenizer.json with an empty model, "kind": "bpe" | "unigram" | "wordpiece", "vocab_size",
+ * "min_frequency", "special_tokens": [...], "alphabet": "characters that must be in", "limit_alphabet": int or null,
+ * "unk_token": str or null, "files": [...]}. `out`: the trained tokenizer.json. */
 int32_t oumi_bridge_train(OumiBytes json, OumiBuffer* out);
 
 int32_t oumi_bridge_template_new(OumiBytes source, OumiTemplateHandle** chat_template, OumiBuffer* out);
 void oumi_bridge_template_free(OumiTemplateHandle* chat_template);
 /* Whether the template has {% generation %} blocks. */
 int32_t oumi_bridge_template_generates(const OumiTemplateHandle* chat_template);
-/* `context` is a JSON object. `out`: the text; `spans`: pairs of size_t, the bytes that {% generation %} gave. Messages of errors begin
- * with "line N: " where the line is known. */
+/* `context` is a JSON object. `out`: the text; `spans`: pairs of size_t, the bytes that {% generation %} gave. Messages of
+ * errors begin with "line N: " where the line is known. */
 int32_t oumi_bridge_render(const OumiTemplateHandle* chat_template, OumiBytes context, OumiBuffer* spans, OumiBuffer* out);
 
 #ifdef __cplusplus

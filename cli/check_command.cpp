@@ -42,13 +42,14 @@ void print_model(const Model& model) {
 
 void print_memory(const Model& model, const TrainingConfig& config, const Batch& batch) {
   const Tensor* ids = batch.find("input_ids");
-  const MemoryEstimate memory = estimate_memory(model, {.optimizer = config.training.optimizer,
-                                                        .sgd_momentum = config.training.sgd_momentum,
-                                                        .tokens = ids == nullptr ? 0 : ids->numel(),
-                                                        .checkpoint_activations = config.training.enable_gradient_checkpointing,
-                                                        .bf16_autocast = config.training.mixed_precision_dtype == MixedPrecisionDtype::kBf16});
-  std::cout << "memory: weights " << format_bytes(memory.weights) << ", gradients " << format_bytes(memory.gradients) << ", optimizer ("
-            << config.training.optimizer << ") " << format_bytes(memory.optimizer);
+  const MemoryEstimate memory =
+      estimate_memory(model, {.optimizer = config.training.optimizer,
+                              .sgd_momentum = config.training.sgd_momentum,
+                              .tokens = ids == nullptr ? 0 : ids->numel(),
+                              .checkpoint_activations = config.training.enable_gradient_checkpointing,
+                              .bf16_autocast = config.training.mixed_precision_dtype == MixedPrecisionDtype::kBf16});
+  std::cout << "memory: weights " << format_bytes(memory.weights) << ", gradients " << format_bytes(memory.gradients)
+            << ", optimizer (" << config.training.optimizer << ") " << format_bytes(memory.optimizer);
   if (memory.activations) {
     std::cout << ", activations about " << format_bytes(*memory.activations) << ", together about "
               << format_bytes(memory.weights + memory.gradients + memory.optimizer + *memory.activations) << '\n';
@@ -58,11 +59,11 @@ void print_memory(const Model& model, const TrainingConfig& config, const Batch&
 }
 
 void print_steps(const StepPlan& plan, const TrainingArguments& args, const std::optional<std::int64_t>& tokens) {
-  std::cout << "steps: " << plan.max_steps << " updates in " << plan.num_train_epochs << " epochs, " << plan.batches_per_epoch << " batches an epoch, "
-            << plan.warmup_steps << " warm-up steps\n";
+  std::cout << "steps: " << plan.max_steps << " updates in " << plan.num_train_epochs << " epochs, " << plan.batches_per_epoch
+            << " batches an epoch, " << plan.warmup_steps << " warm-up steps\n";
   if (tokens) {
-    std::cout << "tokens: " << *tokens << " in the first batch, about " << *tokens * args.gradient_accumulation_steps << " per step on each rank, "
-              << *tokens * args.gradient_accumulation_steps * plan.max_steps << " in all\n";
+    std::cout << "tokens: " << *tokens << " in the first batch, about " << *tokens * args.gradient_accumulation_steps
+              << " per step on each rank, " << *tokens * args.gradient_accumulation_steps * plan.max_steps << " in all\n";
   }
 }
 
@@ -77,7 +78,8 @@ void print_loss(const Model& model, const Outputs& outputs) {
   const double loss = outputs.loss().item<double>();
   std::cout << "loss: " << loss;
   if (const auto classes = classes_of(model, outputs)) {
-    std::cout << " (guessing among " << *classes << " classes gives ln " << *classes << " = " << std::log(static_cast<double>(*classes)) << ")";
+    std::cout << " (guessing among " << *classes << " classes gives ln " << *classes << " = "
+              << std::log(static_cast<double>(*classes)) << ")";
   }
   std::cout << '\n';
   if (!std::isfinite(loss)) throw UserError("model", cat("expected a finite loss on the first batch, got ", loss));

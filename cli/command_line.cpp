@@ -27,17 +27,22 @@ void add_config_options(CLI::App& verb, CommandLine& line, ConfigFile config = C
 }
 
 void add_tokenizer_train(CLI::App& verb, CommandLine& line) {
-  const auto add = [&](const char* name, const char* type, const char* help) { return verb.add_option(name, line.options[name], help)->type_name(type); };
+  const auto add = [&](const char* name, const char* type, const char* help) {
+    return verb.add_option(name, line.options[name], help)->type_name(type);
+  };
   add("--files", "FILE...", "text to train on: plain text, or .json and .jsonl whose strings are taken")->required();
   add("--vocab-size", "N", "tokens in all, special ones included")->required()->expected(1)->check(CLI::PositiveNumber);
   add("--out", "DIR", "folder to write; Transformers' AutoTokenizer loads it")->required()->expected(1);
   add("--kind", "KIND", "bytelevel (default), bpe, unigram or wordpiece")->expected(1);
   add("--chat-template", "NAME", "built-in chat template, or a file; its tokens become special ones")->expected(1);
   add("--special", "TOKEN", "further special token; may be repeated")->allow_extra_args(false);
-  for (const char* name : {"--bos", "--eos", "--unk", "--pad"}) add(name, "TOKEN", "instead of the kind's usual one")->expected(1);
+  for (const char* name : {"--bos", "--eos", "--unk", "--pad"})
+    add(name, "TOKEN", "instead of the kind's usual one")->expected(1);
   add("--min-frequency", "N", "of a pair of tokens to be merged (default 2)")->expected(1)->check(CLI::PositiveNumber);
   add("--model-max-length", "N", "longest sequence, for tokenizer_config.json")->expected(1)->check(CLI::PositiveNumber);
-  const auto add_flag = [&](const char* name, const char* help) { verb.add_flag_callback(name, [&line, name] { line.options[name] = {"true"}; }, help); };
+  const auto add_flag = [&](const char* name, const char* help) {
+    verb.add_flag_callback(name, [&line, name] { line.options[name] = {"true"}; }, help);
+  };
   add_flag("--add-bos", "put the bos token before every text");
   add_flag("--add-eos", "put the eos token after every text");
   add_flag("--lowercase", "wordpiece: ignore case");
@@ -84,7 +89,9 @@ void add_infer(CLI::App& app, CommandLine& line) {
   infer
       ->add_option_function<std::vector<std::string>>(
           "--stop",
-          [&line](const std::vector<std::string>& texts) { line.shortcuts.push_back("generation.stop_strings=" + Json(texts).dump()); },
+          [&line](const std::vector<std::string>& texts) {
+            line.shortcuts.push_back("generation.stop_strings=" + Json(texts).dump());
+          },
           "a text that ends the answer; may be repeated")
       ->type_name("TEXT")
       ->allow_extra_args(false);
@@ -128,8 +135,10 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   CLI::App* evaluate = app.add_subcommand("evaluate", "measure the trained model on data.validation");
   add_config_options(*evaluate, line);
   evaluate->add_flag("--json", line.json, "print one JSON object as the last line");
-  evaluate->add_option("--model", line.model, "measure this model instead of the config's (language models)")->type_name("MODEL");
-  evaluate->add_option("--multiple-choice", line.multiple_choice, "JSONL with questions for a language model: query, choices, gold")
+  evaluate->add_option("--model", line.model, "measure this model instead of the config's (language models)")
+      ->type_name("MODEL");
+  evaluate
+      ->add_option("--multiple-choice", line.multiple_choice, "JSONL with questions for a language model: query, choices, gold")
       ->type_name("FILE");
   CLI::App* predict = app.add_subcommand("predict", "write the trained model's predictions for data.test or data.validation");
   add_config_options(*predict, line);
@@ -152,12 +161,20 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   add_infer(app, line);
   CLI::App* launch = app.add_subcommand("launch", "run train or evaluate on several processes");
   launch->prefix_command();
-  launch->add_option("--nproc-per-node,--nproc_per_node", line.launch.nproc_per_node, "processes on this machine")->type_name("N")->capture_default_str();
+  launch->add_option("--nproc-per-node,--nproc_per_node", line.launch.nproc_per_node, "processes on this machine")
+      ->type_name("N")
+      ->capture_default_str();
   launch->add_option("--nnodes", line.launch.nnodes, "machines")->type_name("M")->capture_default_str();
-  launch->add_option("--node-rank,--node_rank", line.launch.node_rank, "number of this machine, from 0")->type_name("R")->capture_default_str();
-  launch->add_option("--rdzv-endpoint,--rdzv_endpoint", line.launch.rdzv_endpoint, "where machine 0 can be reached; with several machines")
+  launch->add_option("--node-rank,--node_rank", line.launch.node_rank, "number of this machine, from 0")
+      ->type_name("R")
+      ->capture_default_str();
+  launch
+      ->add_option("--rdzv-endpoint,--rdzv_endpoint", line.launch.rdzv_endpoint,
+                   "where machine 0 can be reached; with several machines")
       ->type_name("HOST:PORT");
-  launch->add_option("--max-restarts,--max_restarts", line.launch.max_restarts, "restarts from the last good checkpoint after a failure")
+  launch
+      ->add_option("--max-restarts,--max_restarts", line.launch.max_restarts,
+                   "restarts from the last good checkpoint after a failure")
       ->type_name("N")
       ->capture_default_str();
   launch->footer("oumi-cpp launch --nproc-per-node 2 train -c CONFIG ...");

@@ -27,7 +27,7 @@ struct CommandLine {
   bool overwrite = false;              // train and tokenize --overwrite
   bool json = false;                   // --json
   bool append_eod = false;             // tokenize --append-eod
-  std::int64_t limit = -1;                // tokenize --limit; below zero: all
+  std::int64_t limit = -1;             // tokenize --limit; below zero: all
 };
 
 // Parses argv. Prints help or the version and returns an exit code through `exit_code` (>= 0) when that is all there is to do.

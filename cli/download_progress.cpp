@@ -22,7 +22,8 @@ void show_downloads() {
     const auto now = std::chrono::steady_clock::now();
     if (terminal && (done || now - last > std::chrono::milliseconds(200))) {
       last = now;
-      std::cerr << "\rdownloading " << event.file << ": " << format_bytes(event.done) << " of " << format_bytes(event.total) << "  " << (done ? "\n" : "") << std::flush;
+      std::cerr << "\rdownloading " << event.file << ": " << format_bytes(event.done) << " of " << format_bytes(event.total)
+                << "  " << (done ? "\n" : "") << std::flush;
     } else if (!terminal && done && event.total >= kLarge) {
       std::cerr << "downloaded " << event.file << ", " << format_bytes(event.total) << '\n';
     }

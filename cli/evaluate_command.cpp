@@ -28,15 +28,18 @@ void print(const MetricValues& metrics, bool as_json) {
 int evaluate_command(const CommandLine& line) {
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
   const std::vector<std::string> overrides = parse_overrides(line.overrides);
-  const bool named = std::any_of(overrides.begin(), overrides.end(), [](const std::string& text) { return text.starts_with("model.model_name="); });
+  const bool named = std::any_of(overrides.begin(), overrides.end(),
+                                 [](const std::string& text) { return text.starts_with("model.model_name="); });
   const TrainedModelChoice choice{.prefer_output_dir = !named};
   if (!is_language_model(config, choice)) {
-    if (!line.multiple_choice.empty()) throw UserError("command line", "--multiple-choice: expected a language model, got '" + config.model.model_name + "'");
+    if (!line.multiple_choice.empty())
+      throw UserError("command line", "--multiple-choice: expected a language model, got '" + config.model.model_name + "'");
     print(evaluate_from_config(config), line.json);
     return 0;
   }
-  const LanguageEvaluationOptions options{
-      .choice = choice, .multiple_choice = line.multiple_choice, .notice = [](const std::string& text) { std::cerr << text << '\n'; }};
+  const LanguageEvaluationOptions options{.choice = choice,
+                                          .multiple_choice = line.multiple_choice,
+                                          .notice = [](const std::string& text) { std::cerr << text << '\n'; }};
   print(evaluate_language_from_config(config, options), line.json);
   return 0;
 }

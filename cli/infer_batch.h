@@ -17,9 +17,11 @@ struct InferenceRow {
   std::string prompt;            // otherwise
 };
 
-// {"messages": [...]} (Oumi's conversation), {"conversation": {"messages": [...]}}, or {"prompt": "..."}; other keys are kept. Conversations
-// without a system message get `system_prompt`. Empty lines are passed over. Throws UserError naming file and line.
-std::vector<InferenceRow> read_inference_rows(const std::filesystem::path& file, const std::optional<std::string>& system_prompt);
+// {"messages": [...]} (Oumi's conversation), {"conversation": {"messages": [...]}}, or {"prompt": "..."}; other keys are kept.
+// Conversations without a system message get `system_prompt`. Empty lines are passed over. Throws UserError naming file and
+// line.
+std::vector<InferenceRow> read_inference_rows(const std::filesystem::path& file,
+                                              const std::optional<std::string>& system_prompt);
 
 struct AnswerOptions {
   bool with_prompt = false;  // the answer to a prompt begins with the prompt
@@ -31,8 +33,9 @@ struct InferenceTotals {
   double tokens_per_second = 0;
 };
 
-// Writes each row with its answer: a message of the assistant at the end of a conversation, "response" beside a prompt. `output` is whole
-// or absent. SIGINT and SIGTERM end it without a file.
-InferenceTotals answer_rows(TextGenerator& generator, const std::vector<InferenceRow>& rows, const std::filesystem::path& output, const AnswerOptions& options);
+// Writes each row with its answer: a message of the assistant at the end of a conversation, "response" beside a prompt.
+// `output` is whole or absent. SIGINT and SIGTERM end it without a file.
+InferenceTotals answer_rows(TextGenerator& generator, const std::vector<InferenceRow>& rows,
+                            const std::filesystem::path& output, const AnswerOptions& options);
 
 }  // namespace oumi::cli

@@ -78,25 +78,33 @@ int infer_command(const CommandLine& line) {
   const std::optional<std::string> input = line.input.empty() ? config.input_path : line.input;
   const std::optional<std::string> output = line.output.empty() ? config.output_path : line.output;
   if (config.run.model.model_name.empty()) {
-    throw UserError("model.model_name", "is required and missing", "give a config with -c, or a model's folder or Hub name with --model");
+    throw UserError("model.model_name", "is required and missing",
+                    "give a config with -c, or a model's folder or Hub name with --model");
   }
-  if (input && !output) throw UserError("output_path", "expected a file for the answers with input_path, got none", "give --output FILE.jsonl");
-  if (output && !input) throw UserError("input_path", "expected a file with conversations or prompts for output_path, got none", "give --input FILE.jsonl");
+  if (input && !output)
+    throw UserError("output_path", "expected a file for the answers with input_path, got none", "give --output FILE.jsonl");
+  if (output && !input)
+    throw UserError("input_path", "expected a file with conversations or prompts for output_path, got none",
+                    "give --input FILE.jsonl");
   // Read first: a mistake in the file should not wait for gigabytes of weights.
-  const std::vector<InferenceRow> rows = input ? read_inference_rows(*input, config.system_prompt) : std::vector<InferenceRow>();
+  const std::vector<InferenceRow> rows =
+      input ? read_inference_rows(*input, config.system_prompt) : std::vector<InferenceRow>();
 
-  const TrainedLanguageModel loaded =
-      load_trained_language_model(config.run, {.prefer_output_dir = config.is_training_config && !config.model_named_by_override});
+  const TrainedLanguageModel loaded = load_trained_language_model(
+      config.run, {.prefer_output_dir = config.is_training_config && !config.model_named_by_override});
   for (const std::string& notice : loaded.notices) std::cerr << notice << '\n';
   const std::optional<std::int32_t> eos = loaded.tokenizer->eos_id();
   TextGenerator generator(loaded.model, loaded.tokenizer,
-                          {.generation = generation_options(config.generation, loaded.model->generation_config(), loaded.model->config(), eos.value_or(-1)),
+                          {.generation = generation_options(config.generation, loaded.model->generation_config(),
+                                                            loaded.model->config(), eos.value_or(-1)),
                            .stop_strings = config.generation.stop_strings.value_or(std::vector<std::string>{}),
                            .skip_special_tokens = config.generation.skip_special_tokens,
                            .chat_template_kwargs = config.run.model.chat_template_kwargs.value_or(Json::object())});
   if (!input) return chat(generator, config.system_prompt);
-  const InferenceTotals totals = answer_rows(generator, rows, *output, {.with_prompt = !config.generation.exclude_prompt_from_response});
-  std::cout << "answered " << totals.rows << " rows, " << totals.new_tokens << " new tokens, " << totals.tokens_per_second << " tokens/s; they are in " << *output << '\n';
+  const InferenceTotals totals =
+      answer_rows(generator, rows, *output, {.with_prompt = !config.generation.exclude_prompt_from_response});
+  std::cout << "answered " << totals.rows << " rows, " << totals.new_tokens << " new tokens, " << totals.tokens_per_second
+            << " tokens/s; they are in " << *output << '\n';
   return 0;
 }
 

@@ -52,7 +52,8 @@ int tokenizer_train_command(const Options& options) {
   const std::filesystem::path folder = value(options, "--out").value();
   const TrainedTokenizer trained = train_tokenizer(train, folder);
   if (trained.vocab_size < train.vocab_size) {
-    std::cerr << "notice: the text gives " << trained.vocab_size << " tokens, fewer than --vocab-size " << train.vocab_size << '\n';
+    std::cerr << "notice: the text gives " << trained.vocab_size << " tokens, fewer than --vocab-size " << train.vocab_size
+              << '\n';
   }
   for (const std::string& file : trained.files) std::cout << (folder / file).string() << '\n';
   std::cout << "vocabulary: " << trained.vocab_size << " tokens\n";

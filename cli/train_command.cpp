@@ -12,9 +12,9 @@
 namespace oumi::cli {
 namespace {
 
-// A training step asks for the same blocks again. Given back to the system in between, every page of them is cleared and mapped anew,
-// so freed memory stays with the process. With sharded weights blocks of many sizes come and go, and memory is
-// what sharding is for: there every large block goes back. glibc's usual variables come first.
+// A training step asks for the same blocks again. Given back to the system in between, every page of them is cleared and mapped
+// anew, so freed memory stays with the process. With sharded weights blocks of many sizes come and go, and memory is what
+// sharding is for: there every large block goes back. glibc's usual variables come first.
 void choose_heap(const TrainingConfig& config) {
 #ifdef __GLIBC__
   for (const char* name : {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES"}) {

@@ -42,7 +42,7 @@ void on_signal(int signal) {
 class SignalScope {
  public:
   SignalScope() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_signal;
     sigemptyset(&action.sa_mask);
     for (std::size_t i = 0; i < std::size(kSignals); ++i) ::sigaction(kSignals[i], &action, &old_[i]);
@@ -53,7 +53,7 @@ class SignalScope {
 
  private:
   static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-  struct sigaction old_[std::size(kSignals)] {};
+  struct sigaction old_[std::size(kSignals)]{};
 };
 
 struct Endpoint {
@@ -71,7 +71,8 @@ Endpoint parse_endpoint(const std::string& text) {
     if (result.ptr != port.data() + port.size()) endpoint.port = 0;
   }
   if (endpoint.host.empty() || endpoint.port < 1 || endpoint.port > 65535) {
-    throw UserError("--rdzv-endpoint", "expected HOST:PORT of node 0, got '" + text + "'", "for example --rdzv-endpoint node0:29500");
+    throw UserError("--rdzv-endpoint", "expected HOST:PORT of node 0, got '" + text + "'",
+                    "for example --rdzv-endpoint node0:29500");
   }
   return endpoint;
 }
@@ -84,10 +85,13 @@ void check(const LaunchOptions& options) {
   }
   if (options.max_restarts < 0) throw UserError("--max-restarts", cat("expected 0 or more, got ", options.max_restarts));
   if (options.nnodes > 1 && options.rdzv_endpoint.empty()) {
-    throw UserError("--rdzv-endpoint", "expected HOST:PORT of node 0 with --nnodes above 1, got nothing", "for example --rdzv-endpoint node0:29500");
+    throw UserError("--rdzv-endpoint", "expected HOST:PORT of node 0 with --nnodes above 1, got nothing",
+                    "for example --rdzv-endpoint node0:29500");
   }
   if (options.command.empty() || (options.command.front() != "train" && options.command.front() != "evaluate")) {
-    throw UserError("launch", "expected train or evaluate after the options, got " + (options.command.empty() ? std::string("nothing") : "'" + options.command.front() + "'"),
+    throw UserError("launch",
+                    "expected train or evaluate after the options, got " +
+                        (options.command.empty() ? std::string("nothing") : "'" + options.command.front() + "'"),
                     "for example: oumi-cpp launch --nproc-per-node 2 train -c config.yaml");
   }
 }
@@ -99,14 +103,16 @@ std::int64_t usable_cores() {
   std::int64_t count = ::sched_getaffinity(0, sizeof usable, &usable) == 0 ? CPU_COUNT(&usable) : 1;
   std::ifstream quota("/sys/fs/cgroup/cpu.max");
   double allowed = 0, period = 0;
-  if (quota >> allowed >> period && allowed > 0 && period > 0) count = std::min(count, static_cast<std::int64_t>(allowed / period + 0.5));
+  if (quota >> allowed >> period && allowed > 0 && period > 0)
+    count = std::min(count, static_cast<std::int64_t>(allowed / period + 0.5));
   return std::max<std::int64_t>(count, 1);
 }
 
 std::string own_executable() {
   char path[PATH_MAX];
   const ssize_t size = ::readlink("/proc/self/exe", path, sizeof path);
-  if (size <= 0 || size == static_cast<ssize_t>(sizeof path)) throw EnvironmentError("launch", "cannot find its own executable in /proc/self/exe");
+  if (size <= 0 || size == static_cast<ssize_t>(sizeof path))
+    throw EnvironmentError("launch", "cannot find its own executable in /proc/self/exe");
   return {path, static_cast<std::size_t>(size)};
 }
 
@@ -134,7 +140,9 @@ struct Outcome {
 class Attempt {
  public:
   // `link`: to the launchers of other machines, or nullptr.
-  Attempt(const LaunchOptions& options, const std::vector<std::string>& command, std::int64_t number, const Endpoint& master, NodeLink* link) : link_(link) {
+  Attempt(const LaunchOptions& options, const std::vector<std::string>& command, std::int64_t number, const Endpoint& master,
+          NodeLink* link)
+      : link_(link) {
     const std::string executable = own_executable();
     const std::int64_t threads = std::max<std::int64_t>(1, usable_cores() / options.nproc_per_node);
     for (std::int64_t local = 0; local < options.nproc_per_node; ++local) {
@@ -209,7 +217,8 @@ class Attempt {
     if (cause_ == nullptr) {
       cause_ = &rank;
       failed_at_ = Clock::now();
-    } else if (!terminated_ && cause_->signal() == 0 && cause_->exit_code() == 3 && (rank.exit_code() != 3 || rank.signal() != 0)) {
+    } else if (!terminated_ && cause_->signal() == 0 && cause_->exit_code() == 3 &&
+               (rank.exit_code() != 3 || rank.signal() != 0)) {
       cause_ = &rank;  // the first one to end had only lost a peer: this one
     } else if (cause_->echoes_another() && !rank.echoes_another() && rank.exit_code() == cause_->exit_code()) {
       cause_ = &rank;
@@ -251,10 +260,13 @@ class Attempt {
 
 namespace {
 
-std::string describe_cause(const RankProcess& cause) { return cat("rank ", cause.rank(), " on ", host_name(), " failed: ", cause.how_it_ended()); }
+std::string describe_cause(const RankProcess& cause) {
+  return cat("rank ", cause.rank(), " on ", host_name(), " failed: ", cause.how_it_ended());
+}
 
 void announce_restart(const LaunchOptions& options, const std::string& failure, std::int64_t number) {
-  std::cerr << "oumi-cpp launch: " << failure << "; restart " << number << " of " << options.max_restarts << " from the last good checkpoint\n";
+  std::cerr << "oumi-cpp launch: " << failure << "; restart " << number << " of " << options.max_restarts
+            << " from the last good checkpoint\n";
 }
 
 int launch_here(const LaunchOptions& options) {
@@ -264,7 +276,8 @@ int launch_here(const LaunchOptions& options) {
     const Outcome outcome = attempt.wait();
     if (outcome.cause == nullptr) return outcome.exit_code;
     const std::string failure = describe_cause(*outcome.cause);
-    const bool again = number < options.max_restarts && outcome.exit_code != static_cast<int>(ExitCode::kUser) && received_count == 0;
+    const bool again =
+        number < options.max_restarts && outcome.exit_code != static_cast<int>(ExitCode::kUser) && received_count == 0;
     if (!again) {
       std::cerr << "error: [launch] " << failure << '\n';
       return outcome.exit_code;
@@ -281,7 +294,8 @@ int launch_on_nodes(const LaunchOptions& options) {
                                .host = endpoint.host,
                                .port = endpoint.port,
                                .max_restarts = options.max_restarts};
-  if (const char* seconds = std::getenv("OUMI_JOIN_TIMEOUT")) link_options.join_timeout = std::chrono::seconds(std::atoll(seconds));
+  if (const char* seconds = std::getenv("OUMI_JOIN_TIMEOUT"))
+    link_options.join_timeout = std::chrono::seconds(std::atoll(seconds));
   const std::unique_ptr<NodeLink> link = make_node_link(link_options);
   std::vector<std::string> command = options.command;
   while (true) {

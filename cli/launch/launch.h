@@ -11,7 +11,7 @@ struct LaunchOptions {
   std::int64_t nproc_per_node = 1;
   std::int64_t nnodes = 1;
   std::int64_t node_rank = 0;
-  std::string rdzv_endpoint;      // host:port of node 0; needed with several nodes
+  std::string rdzv_endpoint;  // host:port of node 0; needed with several nodes
   std::int64_t max_restarts = 0;
   std::vector<std::string> command;  // "train", "-c", "config.yaml", ...
 };

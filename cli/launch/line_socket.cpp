@@ -59,7 +59,8 @@ std::optional<int> LineSocket::connect_to(const std::string& host, std::int64_t 
     if (failure == EINPROGRESS) {
       pollfd wait{descriptor, POLLOUT, 0};
       socklen_t size = sizeof failure;
-      if (::poll(&wait, 1, 2000) != 1 || ::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &failure, &size) != 0) failure = ETIMEDOUT;
+      if (::poll(&wait, 1, 2000) != 1 || ::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &failure, &size) != 0)
+        failure = ETIMEDOUT;
     }
     if (failure == 0) {
       result = descriptor;
@@ -80,7 +81,8 @@ int LineSocket::listen_at(std::int64_t port) {
   address.sin6_port = htons(static_cast<std::uint16_t>(port));
   const bool listening = descriptor >= 0 && ::setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
                          ::setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0 &&
-                         ::bind(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 && ::listen(descriptor, 64) == 0;
+                         ::bind(descriptor, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 &&
+                         ::listen(descriptor, 64) == 0;
   if (!listening) {
     const std::string reason = std::strerror(errno);
     if (descriptor >= 0) ::close(descriptor);

@@ -53,7 +53,9 @@ class Coordinator final : public NodeLink {
       }
       if (missing.empty()) break;
       if (Clock::now() > deadline) {
-        throw EnvironmentError("launch", cat("expected ", options_.nnodes, " machines within ", options_.join_timeout.count(), " s, got no node ", join(missing, ", ")),
+        throw EnvironmentError("launch",
+                               cat("expected ", options_.nnodes, " machines within ", options_.join_timeout.count(),
+                                   " s, got no node ", join(missing, ", ")),
                                "start oumi-cpp launch on each machine, with its own --node-rank and the same --rdzv-endpoint");
       }
       std::this_thread::sleep_for(kPoll);
@@ -85,7 +87,8 @@ class Coordinator final : public NodeLink {
       std::this_thread::sleep_for(kPoll);
     }
     Verdict verdict{false, failure_.empty() ? exit_code : exit_code_, failure_};
-    verdict.again = !failure_.empty() && may_restart && exit_code_ != static_cast<int>(ExitCode::kUser) && attempt_ <= options_.max_restarts;
+    verdict.again = !failure_.empty() && may_restart && exit_code_ != static_cast<int>(ExitCode::kUser) &&
+                    attempt_ <= options_.max_restarts;
     if (!verdict.again) {
       for (auto& [node, member] : members_) member.socket->send(cat("finish ", verdict.exit_code, " ", failure_));
     } else {
@@ -101,7 +104,8 @@ class Coordinator final : public NodeLink {
   };
 
   void take_in() {
-    for (int descriptor = ::accept(listener_, nullptr, nullptr); descriptor >= 0; descriptor = ::accept(listener_, nullptr, nullptr)) {
+    for (int descriptor = ::accept(listener_, nullptr, nullptr); descriptor >= 0;
+         descriptor = ::accept(listener_, nullptr, nullptr)) {
       strangers_.push_back(std::make_unique<LineSocket>(descriptor));
     }
     // A connection belongs to a node once it has said so.
@@ -128,7 +132,9 @@ class Coordinator final : public NodeLink {
       }
       if (was_open && !member.socket->open()) {
         member.joined = false;
-        if (!member.ended) report_failure(static_cast<int>(ExitCode::kEnvironment), cat("node ", node, " is lost: its launcher does not answer"));
+        if (!member.ended)
+          report_failure(static_cast<int>(ExitCode::kEnvironment),
+                         cat("node ", node, " is lost: its launcher does not answer"));
       }
     }
   }
@@ -153,7 +159,8 @@ class Follower final : public NodeLink {
     while (Clock::now() < deadline) {
       if (!socket_ || !socket_->open()) {
         joined = false;
-        if (const auto descriptor = LineSocket::connect_to(options_.host, options_.port)) socket_ = std::make_unique<LineSocket>(*descriptor);
+        if (const auto descriptor = LineSocket::connect_to(options_.host, options_.port))
+          socket_ = std::make_unique<LineSocket>(*descriptor);
       }
       if (socket_ && socket_->open() && !joined) {
         socket_->send(cat("join ", options_.node_rank));
@@ -168,7 +175,9 @@ class Follower final : public NodeLink {
       }
       std::this_thread::sleep_for(kPoll);
     }
-    throw EnvironmentError("launch", cat("node 0 does not start the run at ", options_.host, ":", options_.port, " within ", options_.join_timeout.count(), " s"),
+    throw EnvironmentError("launch",
+                           cat("node 0 does not start the run at ", options_.host, ":", options_.port, " within ",
+                               options_.join_timeout.count(), " s"),
                            "is oumi-cpp launch --node-rank 0 running there, with the same --nnodes?");
   }
 
@@ -196,7 +205,8 @@ class Follower final : public NodeLink {
       std::this_thread::sleep_for(kPoll);
     }
     // Node 0 may be back later; it decides then.
-    return {may_restart && options_.max_restarts > 0, static_cast<int>(ExitCode::kEnvironment), "node 0 is lost: its launcher does not answer"};
+    return {may_restart && options_.max_restarts > 0, static_cast<int>(ExitCode::kEnvironment),
+            "node 0 is lost: its launcher does not answer"};
   }
 
  private:

@@ -1,8 +1,8 @@
 // What the launchers of several machines tell each other: when to start, that a rank failed, when all have ended.
 //
-// Node 0 listens at --rdzv-endpoint; the others connect and keep the connection. Lines of text: "join NODE", "failed CODE TEXT",
-// "ended CODE" one way; "start ATTEMPT PORT", "stop TEXT", "finish CODE TEXT" the other; "ping" both ways. A machine that is silent
-// for 15 s counts as lost. One launcher of ours on either side; other input closes the connection.
+// Node 0 listens at --rdzv-endpoint; the others connect and keep the connection. Lines of text: "join NODE", "failed CODE
+// TEXT", "ended CODE" one way; "start ATTEMPT PORT", "stop TEXT", "finish CODE TEXT" the other; "ping" both ways. A machine
+// that is silent for 15 s counts as lost. One launcher of ours on either side; other input closes the connection.
 #pragma once
 
 #include <chrono>
@@ -42,7 +42,8 @@ class NodeLink {
     int exit_code = 0;
     std::string text;  // the first failure of the run; empty when all is well
   };
-  // After all ranks here have ended: waits for the other machines and says what comes next. `may_restart`: false after a signal.
+  // After all ranks here have ended: waits for the other machines and says what comes next. `may_restart`: false after a
+  // signal.
   virtual Verdict end(int exit_code, bool may_restart) = 0;
 };
 

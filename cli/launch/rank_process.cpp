@@ -47,7 +47,8 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 }  // namespace
 
-RankProcess::RankProcess(std::int64_t rank, const std::string& executable, const std::vector<std::string>& arguments, const Environment& environment)
+RankProcess::RankProcess(std::int64_t rank, const std::string& executable, const std::vector<std::string>& arguments,
+                         const Environment& environment)
     : rank_(rank) {
   // All memory is taken before fork: between it and exec only async-signal-safe calls are allowed.
   std::vector<std::string> argv_texts{executable};
@@ -84,7 +85,8 @@ RankProcess::RankProcess(std::int64_t rank, const std::string& executable, const
   if (pid_ < 0) {
     close_descriptor(out_);
     close_descriptor(err_);
-    throw EnvironmentError("launch", cat("cannot start rank ", rank, ": ", std::strerror(errno)), "is the number of processes limited (ulimit -u)?");
+    throw EnvironmentError("launch", cat("cannot start rank ", rank, ": ", std::strerror(errno)),
+                           "is the number of processes limited (ulimit -u)?");
   }
   for (const int descriptor : {out_, err_}) ::fcntl(descriptor, F_SETFL, O_NONBLOCK);
 }

@@ -15,7 +15,8 @@ using Environment = std::vector<std::pair<std::string, std::string>>;  // variab
 class RankProcess {
  public:
   // Starts `executable` with `arguments`. Throws EnvironmentError.
-  RankProcess(std::int64_t rank, const std::string& executable, const std::vector<std::string>& arguments, const Environment& environment);
+  RankProcess(std::int64_t rank, const std::string& executable, const std::vector<std::string>& arguments,
+              const Environment& environment);
   ~RankProcess();
   RankProcess(RankProcess&& other) noexcept;
   RankProcess& operator=(RankProcess&&) = delete;

@@ -57,8 +57,8 @@ class StoppedBySignal : public std::runtime_error {
 // Memory ran out: std::bad_alloc, or what LibTorch's CPU allocator and oneDNN say, whose errors have no types of their own.
 bool is_out_of_memory(const std::exception& error) noexcept;
 
-// Called while `error` is being handled: throws EnvironmentError naming `component` ("the backward pass") and the bytes that were asked
-// for when it is about memory, and `error` itself otherwise.
+// Called while `error` is being handled: throws EnvironmentError naming `component` ("the backward pass") and the bytes that
+// were asked for when it is about memory, and `error` itself otherwise.
 [[noreturn]] void rethrow_naming_memory(const std::exception& error, const std::string& component);
 
 // "error: [component] message" and, when there is a hint, a second line "hint: ...". Ends without a newline.

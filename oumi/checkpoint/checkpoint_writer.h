@@ -69,8 +69,8 @@ class CheckpointWriter : public CheckpointFiles {
 // that is alive looks the same. Returns the names that were dealt with. Throws EnvironmentError.
 std::vector<std::string> clean_stale_checkpoints(const std::filesystem::path& output_dir);
 
-// Removes files of `folder` (not of folders in it) that a killed run had not finished writing: they can be as large as the weights.
-// Under the run's lock too. Returns their names; what cannot be removed stays.
+// Removes files of `folder` (not of folders in it) that a killed run had not finished writing: they can be as large as the
+// weights. Under the run's lock too. Returns their names; what cannot be removed stays.
 std::vector<std::string> clean_stale_files(const std::filesystem::path& folder);
 
 }  // namespace oumi

@@ -283,12 +283,14 @@ TEST_F(Checkpoint, StaleFoldersAreCleaned) {
 
 TEST_F(Checkpoint, StaleFilesAreCleaned) {
   fs::create_directories(out_ / "model.safetensors.tmp-77-1");  // a folder
-  for (const char* name : {"model.safetensors.tmp-123-0", "model-00001-of-00002.safetensors.tmp-9-12", "trainer_state.json.tmp-123", "model.safetensors",
-                           "notes.tmp-1", "model.safetensors.tmp-mine"}) {
+  for (const char* name : {"model.safetensors.tmp-123-0", "model-00001-of-00002.safetensors.tmp-9-12",
+                           "trainer_state.json.tmp-123", "model.safetensors", "notes.tmp-1", "model.safetensors.tmp-mine"}) {
     write_bytes(out_ / name, "x");
   }
-  EXPECT_THAT(clean_stale_files(out_), ElementsAre("model-00001-of-00002.safetensors.tmp-9-12", "model.safetensors.tmp-123-0", "trainer_state.json.tmp-123"));
-  EXPECT_THAT(listing(), ElementsAre("model.safetensors", "model.safetensors.tmp-77-1", "model.safetensors.tmp-mine", "notes.tmp-1"));
+  EXPECT_THAT(clean_stale_files(out_), ElementsAre("model-00001-of-00002.safetensors.tmp-9-12", "model.safetensors.tmp-123-0",
+                                                   "trainer_state.json.tmp-123"));
+  EXPECT_THAT(listing(),
+              ElementsAre("model.safetensors", "model.safetensors.tmp-77-1", "model.safetensors.tmp-mine", "notes.tmp-1"));
   EXPECT_THAT(clean_stale_files(folder_.path() / "absent"), IsEmpty());
 }
 

@@ -44,8 +44,8 @@ class OutputFile {
   void* hash_state_ = nullptr;  // XXH3_state_t
 };
 
-// While one exists, what this thread commits through OutputFile gets its name without being flushed to the disk: the bytes are the
-// system's, and flush_files, on any thread, makes them durable later. One at a time on a thread.
+// While one exists, what this thread commits through OutputFile gets its name without being flushed to the disk: the bytes are
+// the system's, and flush_files, on any thread, makes them durable later. One at a time on a thread.
 class DeferredFlush {
  public:
   DeferredFlush();

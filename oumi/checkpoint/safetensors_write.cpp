@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-SafetensorsEntry describe_tensor(const std::string& name, const Tensor& tensor, const std::string& origin, bool shape_is_enough) {
+SafetensorsEntry describe_tensor(const std::string& name, const Tensor& tensor, const std::string& origin,
+                                 bool shape_is_enough) {
   const std::string where = "tensor '" + name + "': ";
   if (!tensor.defined()) throw UserError(origin, where + "expected a tensor, got an undefined one");
   if (tensor.layout() != c10::kStrided || (tensor.is_meta() && !shape_is_enough)) {
@@ -66,7 +67,8 @@ std::vector<std::pair<std::string, std::string>> find_tied_tensors(const StateDi
   return aliases;
 }
 
-FileDigest save_safetensors(const fs::path& path, const StateDict& state, const SafetensorsMetadata& metadata, const TensorSource& values) {
+FileDigest save_safetensors(const fs::path& path, const StateDict& state, const SafetensorsMetadata& metadata,
+                            const TensorSource& values) {
   const std::string origin = path.string();
   SafetensorsMetadata all_metadata = metadata;
   std::unordered_map<std::string, std::string> aliases;
@@ -89,7 +91,8 @@ FileDigest save_safetensors(const fs::path& path, const StateDict& state, const 
     const Tensor& own = state.at(entry.name);
     const Tensor tensor = writable(own.is_meta() ? values(entry.name) : own);
     if (tensor.sizes() != own.sizes() || tensor.scalar_type() != own.scalar_type()) {
-      throw InternalError(cat("tensor '", entry.name, "': expected ", own.sizes(), " ", own.scalar_type(), ", got ", tensor.sizes(), " ", tensor.scalar_type()));
+      throw InternalError(cat("tensor '", entry.name, "': expected ", own.sizes(), " ", own.scalar_type(), ", got ",
+                              tensor.sizes(), " ", tensor.scalar_type()));
     }
     file.write(tensor.const_data_ptr(), entry.end - entry.begin);
   }
@@ -176,7 +179,8 @@ SavedShards save_sharded_safetensors(const fs::path& directory, const StateDict&
   make_directories(directory);
   if (shards.size() == 1) {
     const std::string name = options.base_name + ".safetensors";
-    saved.files.emplace_back(name, save_safetensors(directory / name, state, {{"format", "pt"}}, options.values));  // with the aliases
+    saved.files.emplace_back(
+        name, save_safetensors(directory / name, state, {{"format", "pt"}}, options.values));  // with the aliases
   } else {
     std::map<std::string, std::string> weight_map;  // sorted, as the index wants it
     for (std::size_t i = 0; i < shards.size(); ++i) {

@@ -43,7 +43,8 @@ Value split_off_inference(Value& source) {
   Value taken;
   taken.kind = Value::Kind::kDict;
   taken.location = source.location;
-  const auto rest = std::stable_partition(source.entries.begin(), source.entries.end(), [](const Entry& entry) { return !is_inference_key(entry.key); });
+  const auto rest = std::stable_partition(source.entries.begin(), source.entries.end(),
+                                          [](const Entry& entry) { return !is_inference_key(entry.key); });
   taken.entries.assign(std::make_move_iterator(rest), std::make_move_iterator(source.entries.end()));
   source.entries.erase(rest, source.entries.end());
   return taken;
@@ -70,16 +71,20 @@ void validate_generation(const GenerationParams& g) {
   in_range<std::int64_t>("top_k", g.top_k, 0, kMany, "at least 0 (0: no limit)");
   if (g.top_p && !(*g.top_p > 0 && *g.top_p <= 1)) throw_rule("generation.top_p", "above 0 and at most 1", shown(*g.top_p));
   in_range("min_p", g.min_p, 0.0, 1.0, "from 0 to 1");
-  if (g.repetition_penalty && !(*g.repetition_penalty > 0)) throw_rule("generation.repetition_penalty", "above 0", shown(*g.repetition_penalty));
-  if (g.use_sampling == true && g.temperature == 0.0) throw_rule("generation.temperature", "above 0 with generation.use_sampling", "0");
+  if (g.repetition_penalty && !(*g.repetition_penalty > 0))
+    throw_rule("generation.repetition_penalty", "above 0", shown(*g.repetition_penalty));
+  if (g.use_sampling == true && g.temperature == 0.0)
+    throw_rule("generation.temperature", "above 0 with generation.use_sampling", "0");
   if (g.num_beams != 1) throw_rule("generation.num_beams", "1: beam search is not built", shown(g.num_beams));
-  if (g.guided_decoding && !g.guided_decoding->is_null()) throw_rule("generation.guided_decoding", "unset: guided decoding is not built", "a value");
+  if (g.guided_decoding && !g.guided_decoding->is_null())
+    throw_rule("generation.guided_decoding", "unset: guided decoding is not built", "a value");
   for (const std::string& text : g.stop_strings.value_or(std::vector<std::string>{})) {
     if (text.empty()) throw_rule("generation.stop_strings", "texts that are not empty", "''");
   }
   for (const auto& [token, bias] : g.logit_bias.items()) {
     const bool is_id = !token.empty() && token.find_first_not_of("0123456789") == std::string::npos && token.size() < 10;
-    if (!is_id || !bias.is_number()) throw_rule("generation.logit_bias", "token ids and numbers", "'" + token + "': " + bias.dump());
+    if (!is_id || !bias.is_number())
+      throw_rule("generation.logit_bias", "token ids and numbers", "'" + token + "': " + bias.dump());
   }
 }
 
@@ -89,7 +94,8 @@ void validate_engine(const InferenceKeys& keys) {
   std::string upper = *keys.engine;
   std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
   if (std::find(local.begin(), local.end(), upper) == local.end()) {
-    throw UserError("engine", "expected a local engine (" + join(local, ", ") + "), got '" + *keys.engine + "'", "remote engines are not built; remove the key");
+    throw UserError("engine", "expected a local engine (" + join(local, ", ") + "), got '" + *keys.engine + "'",
+                    "remote engines are not built; remove the key");
   }
 }
 
@@ -114,14 +120,16 @@ FieldList fields_of(const GenerationParams*) {
       field<&P::logit_bias>("logit_bias", "", "Added to the scores of tokens, by id."),
       field<&P::use_cache>("use_cache", "", "Keys and values are always kept; false changes nothing but Oumi's speed."),
       field<&P::num_beams>("num_beams", "", "1; beam search is not built."),
-      field<&P::use_sampling>("use_sampling", "", "Sample; unset: when temperature is set above 0, else as the model's files say."),
+      field<&P::use_sampling>("use_sampling", "",
+                              "Sample; unset: when temperature is set above 0, else as the model's files say."),
       field<&P::guided_decoding>("guided_decoding", "", "Not built; must be unset."),
       field<&P::skip_special_tokens>("skip_special_tokens", "", "Leave special tokens out of the answer's text."),
   };
   return kFields;
 }
 
-InferenceConfig load_inference_config(const std::vector<std::filesystem::path>& files, const std::vector<std::string>& overrides) {
+InferenceConfig load_inference_config(const std::vector<std::filesystem::path>& files,
+                                      const std::vector<std::string>& overrides) {
   const InferenceKeys defaults;
   Value run = value_from_json(to_json(TrainingConfig{}));
   Value keys = value_from_json(write_fields(fields_of(&defaults), &defaults));
@@ -138,7 +146,9 @@ InferenceConfig load_inference_config(const std::vector<std::filesystem::path>& 
   for (const std::filesystem::path& file : files) {
     Value source = parse_yaml(read_text_file(file), file.string());
     if (source.kind == Value::Kind::kNull) continue;
-    if (source.kind != Value::Kind::kDict) throw UserError(file.string(), "expected sections such as model and generation, got " + describe_value(source), "is this a config?");
+    if (source.kind != Value::Kind::kDict)
+      throw UserError(file.string(), "expected sections such as model and generation, got " + describe_value(source),
+                      "is this a config?");
     config.is_training_config |= source.find("training") != nullptr;
     merge(std::move(source));
   }

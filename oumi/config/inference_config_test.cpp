@@ -37,8 +37,9 @@ input_path: in.jsonl
 }
 
 TEST_F(InferenceConfigTest, TakesATrainingConfigAndOverrides) {
-  const InferenceConfig config = load(std::string(kBase) + "training: {output_dir: out}\n",
-                                      {"--generation.top_k", "5", "generation.seed=7", "--model.model_name=other", "--training.output_dir=elsewhere"});
+  const InferenceConfig config =
+      load(std::string(kBase) + "training: {output_dir: out}\n",
+           {"--generation.top_k", "5", "generation.seed=7", "--model.model_name=other", "--training.output_dir=elsewhere"});
   EXPECT_TRUE(config.is_training_config);
   EXPECT_TRUE(config.model_named_by_override);
   EXPECT_EQ(config.run.training.output_dir, "elsewhere");
@@ -49,13 +50,14 @@ TEST_F(InferenceConfigTest, TakesATrainingConfigAndOverrides) {
 
 TEST_F(InferenceConfigTest, NamesWhatIsWrong) {
   const std::vector<std::pair<std::string, std::string>> cases = {
-      {"generation: {max_new_token: 1}", "[generation.max_new_token] unknown key (" },
+      {"generation: {max_new_token: 1}", "[generation.max_new_token] unknown key ("},
       {"generation: {max_new_tokens: 0}", "[generation.max_new_tokens] expected at least 1, got 0"},
       {"generation: {max_new_tokens: 1.5}", "[generation.max_new_tokens] expected int, got float 1.5"},
       {"generation: {temperature: -1}", "[generation.temperature] expected at least 0"},
       {"generation: {top_p: 0}", "[generation.top_p] expected above 0 and at most 1, got 0.0"},
       {"generation: {min_p: 2}", "[generation.min_p] expected from 0 to 1, got 2.0"},
-      {"generation: {use_sampling: true, temperature: 0}", "[generation.temperature] expected above 0 with generation.use_sampling"},
+      {"generation: {use_sampling: true, temperature: 0}",
+       "[generation.temperature] expected above 0 with generation.use_sampling"},
       {"generation: {num_beams: 2}", "[generation.num_beams] expected 1"},
       {"generation: {stop_strings: ['']}", "[generation.stop_strings] expected texts that are not empty"},
       {"generation: {logit_bias: {x: 1}}", "[generation.logit_bias] expected token ids and numbers, got 'x': 1"},

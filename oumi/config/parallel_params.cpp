@@ -21,7 +21,8 @@ FieldList fields_of(const FSDPParams*) {
       field<&P::transformer_layer_cls>("transformer_layer_cls", "",
                                        "Classes that TRANSFORMER_BASED_WRAP wraps, comma-separated."),
       field<&P::sync_module_states>("sync_module_states", "", "Send rank 0's weights to every rank first."),
-      field<&P::shard_group_size>("shard_group_size", "ranks", "Ranks that have one copy's shards in the hybrid strategies; unset: those of a machine."),
+      field<&P::shard_group_size>("shard_group_size", "ranks",
+                                  "Ranks that have one copy's shards in the hybrid strategies; unset: those of a machine."),
   };
   return kFields;
 }

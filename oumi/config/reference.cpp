@@ -49,7 +49,8 @@ std::string in_table(std::string text) {
 }
 
 // A heading and a table for each section.
-void add_tables(const std::vector<KeyHelp>& keys, const std::function<std::string(const std::string&)>& help_of, std::string& out) {
+void add_tables(const std::vector<KeyHelp>& keys, const std::function<std::string(const std::string&)>& help_of,
+                std::string& out) {
   std::string section;
   for (const KeyHelp& key : keys) {
     const std::size_t dot = key.key.rfind('.');
@@ -93,14 +94,22 @@ std::string config_reference_markdown() {
       "with\n"
       "`OUMI_UPDATE_GOLDEN=1`. Precedence: defaults, then config files in the order given, then overrides on the command line\n"
       "(`--training.max_steps 10`, `--training.max_steps=10` or `training.max_steps=10`). Dicts merge, lists are replaced.\n";
-  add_tables(config_keys(), [](const std::string& section) {
-    const Field* field = find_field(section);
-    return field == nullptr ? std::string() : std::string(field->help);
-  }, out);
-  add_tables(generation_keys(), [](const std::string&) {
-    return "How `oumi-cpp infer` answers (inference.md). What is `null` comes from the model's generation_config.json. Its configs have\n"
-           "`input_path`, `output_path`, `system_prompt` and `engine` (a local one) beside `model`, and may be training configs.";
-  }, out);
+  add_tables(
+      config_keys(),
+      [](const std::string& section) {
+        const Field* field = find_field(section);
+        return field == nullptr ? std::string() : std::string(field->help);
+      },
+      out);
+  add_tables(
+      generation_keys(),
+      [](const std::string&) {
+        return "How `oumi-cpp infer` answers (inference.md). What is `null` comes from the model's generation_config.json. Its "
+               "configs have\n"
+               "`input_path`, `output_path`, `system_prompt` and `engine` (a local one) beside `model`, and may be training "
+               "configs.";
+      },
+      out);
   out +=
       "\n## Other names of Hugging Face's arguments\n\nAccepted under `training.`, and written back under the config's own "
       "name.\n\n| name | becomes |\n|---|---|\n";

@@ -57,7 +57,8 @@ void validate_parallel(const TrainingConfig& config) {
     check_at_least<std::int64_t>("fsdp.shard_group_size", *config.fsdp.shard_group_size, 1);
     const ShardingStrategy strategy = config.fsdp.sharding_strategy;
     if (strategy != ShardingStrategy::kHybridShard && strategy != ShardingStrategy::kHybridShardZero2) {
-      throw_rule("fsdp.shard_group_size", "none unless sharding_strategy is HYBRID_SHARD or HYBRID_SHARD_ZERO2", shown(*config.fsdp.shard_group_size));
+      throw_rule("fsdp.shard_group_size", "none unless sharding_strategy is HYBRID_SHARD or HYBRID_SHARD_ZERO2",
+                 shown(*config.fsdp.shard_group_size));
     }
   }
   validate_deepspeed(config.deepspeed, config.training.trainer_type);

@@ -135,8 +135,8 @@ DatasetPtr sampled(DatasetPtr dataset, const DatasetParams& params, const Single
 }
 
 // By their mixture proportions.
-DatasetPtr interleaved(std::vector<DatasetPtr> datasets, const std::vector<double>& proportions, const DatasetSplitParams& params,
-                       const DatasetBuildContext& context) {
+DatasetPtr interleaved(std::vector<DatasetPtr> datasets, const std::vector<double>& proportions,
+                       const DatasetSplitParams& params, const DatasetBuildContext& context) {
   const std::string section = section_name(context.split);
   if (proportions.size() != datasets.size()) {
     throw UserError(section + ".datasets", cat("expected mixture_proportion on all ", datasets.size(),
@@ -154,11 +154,14 @@ DatasetPtr interleaved(std::vector<DatasetPtr> datasets, const std::vector<doubl
 
 constexpr const char* kCompletions = "text_completions_only_with_padding";
 
-bool trains_on_completions(const DatasetSplitParams& params) { return params.collator_name && to_lower(*params.collator_name) == kCompletions; }
+bool trains_on_completions(const DatasetSplitParams& params) {
+  return params.collator_name && to_lower(*params.collator_name) == kCompletions;
+}
 
 const Tokenizer& tokenizer_of(const DatasetBuildContext& context) {
   if (context.text.tokenizer == nullptr) {
-    throw UserError(cat(section_name(context.split), ".collator_name"), "text collators need a tokenizer, and this run has none",
+    throw UserError(cat(section_name(context.split), ".collator_name"),
+                    "text collators need a tokenizer, and this run has none",
                     "set model.tokenizer_name to a folder with tokenizer.json, or use the collator `padding`");
   }
   return *context.text.tokenizer;
@@ -171,9 +174,12 @@ Kwargs collator_kwargs(const DatasetSplitParams& params, const DatasetBuildConte
 // Labels by turns are set here and not in the collator, so that packed rows and the counts before training have them.
 DatasetPtr labelled(DatasetPtr dataset, const DatasetSplitParams& params, const DatasetBuildContext& context) {
   if (!trains_on_completions(params)) return dataset;
-  TurnMaskOptions masks = completion_masks(params, collator_kwargs(params, context), tokenizer_of(context), section_name(context.split));
-  return change_samples(std::move(dataset), [masks = std::move(masks)](Sample sample) { return with_turn_labels(std::move(sample), masks); },
-                        cat("completions ", static_cast<int>(params.train_target.value_or(TrainTarget::kAllAssistantTurns)), params.collator_kwargs.dump()));
+  TurnMaskOptions masks =
+      completion_masks(params, collator_kwargs(params, context), tokenizer_of(context), section_name(context.split));
+  return change_samples(
+      std::move(dataset), [masks = std::move(masks)](Sample sample) { return with_turn_labels(std::move(sample), masks); },
+      cat("completions ", static_cast<int>(params.train_target.value_or(TrainTarget::kAllAssistantTurns)),
+          params.collator_kwargs.dump()));
 }
 
 DatasetPtr packed(DatasetPtr dataset, const DatasetSplitParams& params, const DatasetBuildContext& context) {
@@ -182,7 +188,8 @@ DatasetPtr packed(DatasetPtr dataset, const DatasetSplitParams& params, const Da
   for (const DatasetParams& single : params.datasets) full += is_pretraining_dataset(single.dataset_name) ? 1 : 0;
   if (full == params.datasets.size()) return dataset;
   if (full > 0) {
-    throw UserError(cat(section_name(context.split), ".pack"), "pretraining datasets fill their rows themselves: expected them alone, got them beside others",
+    throw UserError(cat(section_name(context.split), ".pack"),
+                    "pretraining datasets fill their rows themselves: expected them alone, got them beside others",
                     "set pack: false, or keep to one kind");
   }
   PackOptions options{.strategy = context.packing, .seq_length = context.pack_length};
@@ -220,10 +227,12 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
   std::vector<double> proportions;
   for (std::size_t i = 0; i < params.datasets.size(); ++i) {
     const std::string key = cat(section, ".datasets[", i, "]");
-    datasets.push_back(build_unwrapped(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key, .text = context.text}));
+    datasets.push_back(
+        build_unwrapped(params.datasets[i], {.seed = context.seed, .stream = params.stream, .key = key, .text = context.text}));
     if (params.datasets[i].mixture_proportion) proportions.push_back(*params.datasets[i].mixture_proportion);
   }
-  DatasetPtr mixed = proportions.empty() ? put_in_a_row(std::move(datasets)) : interleaved(std::move(datasets), proportions, params, context);
+  DatasetPtr mixed =
+      proportions.empty() ? put_in_a_row(std::move(datasets)) : interleaved(std::move(datasets), proportions, params, context);
   if (is_text(params)) {
     mixed = packed(labelled(std::move(mixed), params, context), params, context);
   } else if (params.pack) {
@@ -234,7 +243,8 @@ DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildCon
 }
 
 bool is_text(const DatasetSplitParams& params) {
-  return std::all_of(params.datasets.begin(), params.datasets.end(), [](const DatasetParams& dataset) { return is_text_dataset(dataset.dataset_name); });
+  return std::all_of(params.datasets.begin(), params.datasets.end(),
+                     [](const DatasetParams& dataset) { return is_text_dataset(dataset.dataset_name); });
 }
 
 CollateFn collator_for(const DatasetSplitParams& params, const DatasetBuildContext& context) {
@@ -249,13 +259,16 @@ CollateFn collator_for(const DatasetSplitParams& params, const DatasetBuildConte
   if (name != "text_with_padding" && name != kCompletions) return build_collator(*params.collator_name, params.collator_kwargs);
   const Tokenizer& tokenizer = tokenizer_of(context);
   if (!tokenizer.pad_id()) {
-    throw UserError(cat(section_name(context.split), ".collator_name"), "'" + name + "' needs a padding token, and the tokenizer has none", "set model.tokenizer_pad_token");
+    throw UserError(cat(section_name(context.split), ".collator_name"),
+                    "'" + name + "' needs a padding token, and the tokenizer has none", "set model.tokenizer_pad_token");
   }
   const Kwargs kwargs = collator_kwargs(params, context);
   const bool by_turns = name == kCompletions;
   TurnMaskOptions masks;
-  if (by_turns) masks = completion_masks(params, kwargs, tokenizer, section_name(context.split));
-  else padding.max_length = context.text.max_length;
+  if (by_turns)
+    masks = completion_masks(params, kwargs, tokenizer, section_name(context.split));
+  else
+    padding.max_length = context.text.max_length;
   read_token_padding(kwargs, padding);
   kwargs.check_all_read();
   return by_turns ? completions_collator(std::move(masks), padding) : token_collator(padding);

@@ -27,8 +27,8 @@ struct DatasetBuildContext {
 };
 
 // All datasets of a section: each loaded, sliced, shuffled and sampled, then put in a row or, where they have mixture
-// proportions, interleaved. Map-style, or iterable with `stream: true`. Texts get their labels by the section's collator and, with
-// `pack: true`, share rows. Throws UserError naming the dotted key or the file.
+// proportions, interleaved. Map-style, or iterable with `stream: true`. Texts get their labels by the section's collator and,
+// with `pack: true`, share rows. Throws UserError naming the dotted key or the file.
 DatasetPtr build_dataset(const DatasetSplitParams& params, const DatasetBuildContext& context = {});
 
 // How the section's samples become a batch: by the collator that it names; where it names none, texts are padded, and for other

@@ -22,7 +22,9 @@ Registry<DatasetFactory>& registry() {
     filled->add("jsonl", make_jsonl_dataset);
     filled->add("parquet", make_parquet_dataset);
     filled->add("arrow", make_arrow_dataset);
-    filled->add("pretokenized", [](const DatasetRequest& request) { return complete_tokens(make_pretokenized_dataset(request), request.text); });
+    filled->add("pretokenized", [](const DatasetRequest& request) {
+      return complete_tokens(make_pretokenized_dataset(request), request.text);
+    });
     filled->add("megatron_indexed", make_megatron_indexed);
     register_text_datasets([&](const std::string& name, DatasetFactory factory) { filled->add(name, std::move(factory)); });
     return filled;
@@ -45,14 +47,16 @@ std::vector<std::string> registered_datasets() { return registry().names(); }
 
 namespace {
 
-// A name that nothing registered, with a path: rows of text by local files. When the path holds none, the name is the likelier slip.
+// A name that nothing registered, with a path: rows of text by local files. When the path holds none, the name is the likelier
+// slip.
 DatasetPtr make_unregistered(const DatasetRequest& request) {
   try {
     return make_unnamed_text_dataset(request);
   } catch (const UserError& error) {
     if (error.component() != request.path->string()) throw;
     throw UserError(request.key + ".dataset_name",
-                    "unknown dataset '" + request.name + "', and its dataset_path can't be read as rows: " + error.component() + ": " + error.message(),
+                    "unknown dataset '" + request.name + "', and its dataset_path can't be read as rows: " + error.component() +
+                        ": " + error.message(),
                     suggestion(request.name, registry().names()));
   }
 }
@@ -64,7 +68,8 @@ DatasetPtr make_dataset(const DatasetRequest& request) {
   if (factory == nullptr && !request.path) {
     const bool on_hub = request.name.find('/') != std::string::npos;
     throw UserError(request.key + ".dataset_name", "unknown dataset '" + request.name + "'",
-                    on_hub ? "datasets of the Hub are not downloaded: set dataset_path to a local copy" : suggestion(request.name, registry().names()));
+                    on_hub ? "datasets of the Hub are not downloaded: set dataset_path to a local copy"
+                           : suggestion(request.name, registry().names()));
   }
   DatasetPtr dataset = factory == nullptr ? make_unregistered(request) : (*factory)(request);
   if (dataset == nullptr)

@@ -29,7 +29,7 @@ struct Unit {
   Module* module = nullptr;
   bool is_root = false;
   std::vector<std::unique_ptr<FlatParameters>> flats;
-  std::size_t order = 0;     // in forward
+  std::size_t order = 0;  // in forward
   bool ordered = false;
   bool in_backward = false;  // gathered for it, gradients not handed over yet
 };
@@ -41,14 +41,15 @@ struct AtEndOfBackward : torch::CustomClassHolder {
 };
 
 struct EndOfBackward : torch::autograd::Function<EndOfBackward> {
-  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context, const c10::intrusive_ptr<AtEndOfBackward>& at_end,
-                                                at::TensorList arguments) {
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
+                                                const c10::intrusive_ptr<AtEndOfBackward>& at_end, at::TensorList arguments) {
     context->saved_data["at_end"] = at::IValue::make_capsule(at_end);
     torch::autograd::variable_list results;
     for (const Tensor& argument : arguments) results.push_back(argument.view_as(argument));
     return results;
   }
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context, torch::autograd::variable_list gradients) {
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
     c10::static_intrusive_pointer_cast<AtEndOfBackward>(context->saved_data.at("at_end").toCapsule())->call();
     gradients.insert(gradients.begin(), Tensor());  // of at_end
     return gradients;
@@ -71,7 +72,10 @@ class ShardedModel final : public Sharding {
   ShardedModel(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options)
       : group_(std::move(groups.shard)), copies_(std::move(groups.copies)), options_(options) {
     for (const auto& [name, parameter] : parameters) {
-      shards_.push_back({.name = name, .shape = parameter.sizes().vec(), .trained = parameter.requires_grad(), .dtype = parameter.scalar_type()});
+      shards_.push_back({.name = name,
+                         .shape = parameter.sizes().vec(),
+                         .trained = parameter.requires_grad(),
+                         .dtype = parameter.scalar_type()});
     }
     for (const WrappedUnit& wrapped : find_units(model, parameters, options)) add_unit(wrapped, parameters);
   }
@@ -93,7 +97,8 @@ class ShardedModel final : public Sharding {
 
   void after_forward(Unit& unit, bool backward_follows) {
     if (unit.in_backward) return;  // recomputed within backward
-    const bool keep = unit.is_root ? c10::GradMode::is_enabled() : backward_follows && options_.mode == ShardingMode::kShardGradOp;
+    const bool keep =
+        unit.is_root ? c10::GradMode::is_enabled() : backward_follows && options_.mode == ShardingMode::kShardGradOp;
     if (!keep) free(unit);
   }
 
@@ -314,7 +319,7 @@ class ShardedModel final : public Sharding {
   std::vector<std::unique_ptr<Unit>> units_;
   std::vector<Unit*> forward_order_;
   Unit* reducing_ = nullptr;  // its gradients travel
-  Tensor gathered_;  // of gather_weight
+  Tensor gathered_;           // of gather_weight
   std::size_t gathered_flat_ = 0;
 };
 
@@ -356,7 +361,8 @@ void UnitHook::after(Module&, const TensorRefs& results) {
 
 }  // namespace
 
-std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options) {
+std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters,
+                                      const ShardingOptions& options) {
   return std::make_unique<ShardedModel>(std::move(groups), model, parameters, options);
 }
 

@@ -19,7 +19,8 @@ c10::DataPtr BufferPool::take(std::size_t bytes, c10::Allocator& allocator) {
 
 void BufferPool::give(std::size_t bytes, c10::DataPtr buffer) { free_[bytes].push_back(std::move(buffer)); }
 
-FlatParameters::FlatParameters(ProcessGroup& group, BufferPool& pool, std::vector<Member> members, bool trained, std::optional<at::ScalarType> compute_dtype)
+FlatParameters::FlatParameters(ProcessGroup& group, BufferPool& pool, std::vector<Member> members, bool trained,
+                               std::optional<at::ScalarType> compute_dtype)
     : group_(group), pool_(pool), members_(std::move(members)), trained_(trained) {
   const at::NoGradGuard no_grad;
   std::int64_t total = 0;
@@ -37,7 +38,8 @@ FlatParameters::FlatParameters(ProcessGroup& group, BufferPool& pool, std::vecto
   for (const Member& member : members_) {
     const std::int64_t from = std::max(begin, member.offset), to = std::min(end, member.offset + member.size);
     if (from >= to) continue;
-    local_.narrow(0, from - begin, to - from).copy_(member.parameter.detach().reshape({-1}).narrow(0, from - member.offset, to - from));
+    local_.narrow(0, from - begin, to - from)
+        .copy_(member.parameter.detach().reshape({-1}).narrow(0, from - member.offset, to - from));
   }
   const bool mixed = compute_dtype && at::isFloatingType(own) && own == at::kFloat;
   flat_ = at::empty({part_ * world}, mixed ? options.dtype(*compute_dtype) : options);
@@ -50,7 +52,8 @@ FlatParameters::FlatParameters(ProcessGroup& group, BufferPool& pool, std::vecto
 }
 
 void FlatParameters::point_to(const Tensor& flat) {
-  for (Member& member : members_) member.parameter.set_data(flat.narrow(0, member.offset, member.size).view(member.view.sizes()));
+  for (Member& member : members_)
+    member.parameter.set_data(flat.narrow(0, member.offset, member.size).view(member.view.sizes()));
 }
 
 void FlatParameters::point_to_buffer() {

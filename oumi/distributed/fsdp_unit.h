@@ -13,7 +13,8 @@
 
 namespace oumi {
 
-// Memory of gathered units, used again by the next one of that size: allocated and freed for every unit, it would leave the heap full of holes.
+// Memory of gathered units, used again by the next one of that size: allocated and freed for every unit, it would leave the
+// heap full of holes.
 class BufferPool {
  public:
   c10::DataPtr take(std::size_t bytes, c10::Allocator& allocator);
@@ -29,12 +30,13 @@ class FlatParameters {
   struct Member {
     std::size_t index = 0;  // in the model's list of parameters
     Tensor parameter = {};
-    Tensor view = {};  // of the buffer; made once: a view of a buffer without data can't be
+    Tensor view = {};                   // of the buffer; made once: a view of a buffer without data can't be
     std::int64_t offset = 0, size = 0;  // elements in the buffer
   };
 
   // Takes the parameters over: afterwards they hold no data until gather.
-  FlatParameters(ProcessGroup& group, BufferPool& pool, std::vector<Member> members, bool trained, std::optional<at::ScalarType> compute_dtype);
+  FlatParameters(ProcessGroup& group, BufferPool& pool, std::vector<Member> members, bool trained,
+                 std::optional<at::ScalarType> compute_dtype);
 
   void start_gather();
   void finish_gather();
@@ -56,8 +58,8 @@ class FlatParameters {
 
   const std::vector<Member>& members() const noexcept { return members_; }
   bool trained() const noexcept { return trained_; }
-  Tensor& local() noexcept { return local_; }        // [part] of this rank, what the optimizer updates
-  Tensor& gradient() noexcept { return gradient_; }  // [part], undefined before the first reduce
+  Tensor& local() noexcept { return local_; }                            // [part] of this rank, what the optimizer updates
+  Tensor& gradient() noexcept { return gradient_; }                      // [part], undefined before the first reduce
   std::int64_t first() const noexcept { return group_.rank() * part_; }  // of this rank's elements in the buffer
   std::int64_t part() const noexcept { return part_; }
 

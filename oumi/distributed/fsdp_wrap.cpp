@@ -36,11 +36,14 @@ std::vector<WrappedUnit> units_by_class(Module& model, const std::vector<std::st
     const std::string name = class_name(typeid(plain));
     auto* module = dynamic_cast<Module*>(item.value().get());
     if (module != nullptr) present.insert(name);
-    const auto wanted = std::find_if(classes.begin(), classes.end(), [&](const std::string& text) { return names_class(text, name); });
+    const auto wanted =
+        std::find_if(classes.begin(), classes.end(), [&](const std::string& text) { return names_class(text, name); });
     if (wanted == classes.end()) continue;
     if (module == nullptr) {
-      throw UserError("fsdp.transformer_layer_cls", name + " is a plain torch module, which has no call path: expected a class that derives from oumi::Module",
-                      "derive it from oumi::Module, and its holder from OUMI_MODULE");
+      throw UserError(
+          "fsdp.transformer_layer_cls",
+          name + " is a plain torch module, which has no call path: expected a class that derives from oumi::Module",
+          "derive it from oumi::Module, and its holder from OUMI_MODULE");
     }
     found.insert(*wanted);
     units.push_back({.name = item.key(), .module = module});
@@ -65,7 +68,8 @@ std::vector<WrappedUnit> units_by_size(Module& model, std::int64_t min_num_param
     std::int64_t size = 0;
     std::set<const c10::TensorImpl*> own;
     for (const Tensor& parameter : module->parameters()) {
-      if (!taken.contains(parameter.unsafeGetTensorImpl()) && own.insert(parameter.unsafeGetTensorImpl()).second) size += parameter.numel();
+      if (!taken.contains(parameter.unsafeGetTensorImpl()) && own.insert(parameter.unsafeGetTensorImpl()).second)
+        size += parameter.numel();
     }
     if (size < min_num_params) continue;
     taken.insert(own.begin(), own.end());
@@ -76,7 +80,8 @@ std::vector<WrappedUnit> units_by_size(Module& model, std::int64_t min_num_param
 
 }  // namespace
 
-std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters, const ShardingOptions& options) {
+std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters,
+                                    const ShardingOptions& options) {
   std::vector<WrappedUnit> units;
   if (!options.wrap_classes.empty()) {
     units = units_by_class(model, options.wrap_classes);
@@ -91,7 +96,8 @@ std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<s
     const auto [entry, is_new] = owners.emplace(item.value().unsafeGetTensorImpl(), unit);
     if (!is_new && entry->second != unit) entry->second = units.size() - 1;
   }
-  for (std::size_t i = 0; i < parameters.size(); ++i) units[owners.at(parameters[i].second.unsafeGetTensorImpl())].parameters.push_back(i);
+  for (std::size_t i = 0; i < parameters.size(); ++i)
+    units[owners.at(parameters[i].second.unsafeGetTensorImpl())].parameters.push_back(i);
   std::erase_if(units, [](const WrappedUnit& unit) { return unit.parameters.empty() && !unit.name.empty(); });
   return units;
 }

@@ -18,6 +18,7 @@ struct WrappedUnit {
 
 // Inner units first. Every parameter is in exactly one unit: the innermost around it. A parameter that modules of several units
 // share (tied embeddings) belongs to the model itself.
-std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters, const ShardingOptions& options);
+std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters,
+                                    const ShardingOptions& options);
 
 }  // namespace oumi

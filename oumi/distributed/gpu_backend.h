@@ -8,6 +8,7 @@
 namespace oumi {
 
 // Lets `group` reduce tensors on GPUs, over NCCL. Throws EnvironmentError in a build without CUDA.
-void add_gpu_backend(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& store, int rank, int size, std::chrono::milliseconds timeout);
+void add_gpu_backend(c10d::ProcessGroup& group, const c10::intrusive_ptr<c10d::Store>& store, int rank, int size,
+                     std::chrono::milliseconds timeout);
 
 }  // namespace oumi

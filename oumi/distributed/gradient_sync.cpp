@@ -22,17 +22,20 @@ using Names = std::unordered_map<std::size_t, std::string>;
 
 // c10d's constructor gets longer from version to version.
 template <class Reducer>
-std::unique_ptr<Reducer> make_reducer(const std::vector<Tensor>& parameters, const Buckets& buckets, const c10::intrusive_ptr<c10d::ProcessGroup>& group,
-                                      const GradientSyncOptions& options, const Names& names) {
+std::unique_ptr<Reducer> make_reducer(const std::vector<Tensor>& parameters, const Buckets& buckets,
+                                      const c10::intrusive_ptr<c10d::ProcessGroup>& group, const GradientSyncOptions& options,
+                                      const Names& names) {
   const std::vector<bool> sparse(parameters.size(), false);
   const std::int64_t cap = options.bucket_bytes, first = c10d::kDefaultFirstBucketBytes;
-  if constexpr (std::is_constructible_v<Reducer, std::vector<Tensor>, Buckets, c10::intrusive_ptr<c10d::ProcessGroup>, std::vector<bool>, std::int64_t, bool,
-                                        bool, Names, std::int64_t, bool, bool, std::vector<std::int64_t>>) {
-    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters, /*gradient_as_bucket_view=*/false, names, first,
-                                     false, false, std::vector<std::int64_t>());
+  if constexpr (std::is_constructible_v<Reducer, std::vector<Tensor>, Buckets, c10::intrusive_ptr<c10d::ProcessGroup>,
+                                        std::vector<bool>, std::int64_t, bool, bool, Names, std::int64_t, bool, bool,
+                                        std::vector<std::int64_t>>) {
+    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters,
+                                     /*gradient_as_bucket_view=*/false, names, first, false, false,
+                                     std::vector<std::int64_t>());
   } else {
-    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters, /*gradient_as_bucket_view=*/false, names, first,
-                                     false, false);
+    return std::make_unique<Reducer>(parameters, buckets, group, sparse, cap, options.find_unused_parameters,
+                                     /*gradient_as_bucket_view=*/false, names, first, false, false);
   }
 }
 
@@ -76,7 +79,8 @@ void GradientSync::before_backward(const Tensor& loss) {
   if (!state_->reducer) return;
   state_->averages = true;
   state_->group->guard("averaging gradients", [&] {
-    state_->reducer->prepare_for_backward(state_->options.find_unused_parameters ? std::vector<Tensor>{loss} : std::vector<Tensor>{});
+    state_->reducer->prepare_for_backward(state_->options.find_unused_parameters ? std::vector<Tensor>{loss}
+                                                                                 : std::vector<Tensor>{});
   });
 }
 
@@ -94,8 +98,10 @@ void GradientSync::backward(const Tensor& loss) {
     } catch (const c10::Error& error) {
       // The Reducer's complaints are about the model; anything else is the backward's own.
       const std::string text = error.what_without_backtrace();
-      if (text.find("Expected to have finished reduction") != std::string::npos || text.find("ready twice") != std::string::npos) {
-        throw UserError("training.ddp_find_unused_parameters", "parameters got no gradient in this step, or got it twice: " + text.substr(0, text.find(". ")),
+      if (text.find("Expected to have finished reduction") != std::string::npos ||
+          text.find("ready twice") != std::string::npos) {
+        throw UserError("training.ddp_find_unused_parameters",
+                        "parameters got no gradient in this step, or got it twice: " + text.substr(0, text.find(". ")),
                         "set it to true when a forward does not use every parameter, or freeze those that are never used");
       }
       own = std::current_exception();
@@ -122,12 +128,16 @@ void require_same_on_all_ranks(ProcessGroup& group, const std::string& text, con
   const std::string wanted = group.broadcast_text(text, what);
   const bool differs = wanted != text;
   if (group.max({differs ? 1 : 0}, what).front() == 0) return;
-  if (!differs) throw UserError(what, "expected the same on all ranks, got another on at least one", "start every rank with the same config, files and version");
+  if (!differs)
+    throw UserError(what, "expected the same on all ranks, got another on at least one",
+                    "start every rank with the same config, files and version");
   // The first line that is not the same says what.
   const std::vector<std::string> own = split(text, '\n'), main = split(wanted, '\n');
   std::size_t line = 0;
   while (line < own.size() && line < main.size() && own[line] == main[line]) ++line;
-  const auto at = [&](const std::vector<std::string>& lines) { return line < lines.size() && !lines[line].empty() ? lines[line] : std::string("nothing"); };
+  const auto at = [&](const std::vector<std::string>& lines) {
+    return line < lines.size() && !lines[line].empty() ? lines[line] : std::string("nothing");
+  };
   throw UserError(what, cat("expected the same on all ranks: rank 0 has ", at(main), ", rank ", group.rank(), " has ", at(own)),
                   "start every rank with the same config, files and version");
 }

@@ -24,7 +24,8 @@ class GradientSync {
  public:
   // The parameters of every rank must be the same in number, order, shape and dtype (checked). The buckets take
   // one more copy of the gradients. Throws UserError where ranks differ.
-  GradientSync(std::shared_ptr<ProcessGroup> group, const std::vector<std::pair<std::string, Tensor>>& parameters, const GradientSyncOptions& options);
+  GradientSync(std::shared_ptr<ProcessGroup> group, const std::vector<std::pair<std::string, Tensor>>& parameters,
+               const GradientSyncOptions& options);
   ~GradientSync();
   GradientSync(const GradientSync&) = delete;
   GradientSync& operator=(const GradientSync&) = delete;

@@ -22,7 +22,9 @@ struct CollectiveCall {
   const char* operation = "";
   std::int64_t bytes = 0;  // that this rank has for each of the others; 0: not known
 
-  bool operator==(const CollectiveCall& other) const { return group == other.group && call == other.call && std::string(operation) == other.operation; }
+  bool operator==(const CollectiveCall& other) const {
+    return group == other.group && call == other.call && std::string(operation) == other.operation;
+  }
 };
 
 class PeerWatch {
@@ -39,8 +41,8 @@ class PeerWatch {
   std::int64_t rank() const noexcept { return rank_; }
   CollectiveCall place();
 
-  // "no sign of life from rank 2 (last seen in the gradients after step 17)"; that ranks are out of step or have other sizes, with the
-  // last calls of this one; or what the others are doing. Takes 2.5 s.
+  // "no sign of life from rank 2 (last seen in the gradients after step 17)"; that ranks are out of step or have other sizes,
+  // with the last calls of this one; or what the others are doing. Takes 2.5 s.
   std::string describe();
 
  private:
@@ -51,7 +53,7 @@ class PeerWatch {
   const std::int64_t rank_, world_size_;
   std::atomic<std::int64_t> step_{0};
   std::mutex place_mutex_;
-  CollectiveCall place_;              // an empty operation: computing
+  CollectiveCall place_;               // an empty operation: computing
   std::deque<CollectiveCall> recent_;  // the last one is the newest
   std::mutex mutex_;
   std::condition_variable wake_;

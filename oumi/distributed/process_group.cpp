@@ -28,13 +28,15 @@ namespace oumi {
 namespace {
 
 constexpr const char* kPeersHint =
-    "look at the output of the other ranks: the first one to fail says why; a rank that computes for longer needs a higher training.ddp_timeout";
+    "look at the output of the other ranks: the first one to fail says why; a rank that computes for longer needs a higher "
+    "training.ddp_timeout";
 
 // The address of this machine on the way to rank 0: what the other ranks can reach it by. Its host name often is not.
 std::string own_address(const RankLayout& layout) {
   addrinfo hints{}, *found = nullptr;
   hints.ai_socktype = SOCK_DGRAM;
-  if (::getaddrinfo(layout.master_addr.c_str(), std::to_string(layout.master_port).c_str(), &hints, &found) != 0) return "127.0.0.1";
+  if (::getaddrinfo(layout.master_addr.c_str(), std::to_string(layout.master_port).c_str(), &hints, &found) != 0)
+    return "127.0.0.1";
   std::string address = "127.0.0.1";
   const int descriptor = ::socket(found->ai_family, SOCK_DGRAM, 0);
   sockaddr_storage own{};
@@ -43,7 +45,8 @@ std::string own_address(const RankLayout& layout) {
   if (descriptor >= 0 && ::connect(descriptor, found->ai_addr, found->ai_addrlen) == 0 &&
       ::getsockname(descriptor, reinterpret_cast<sockaddr*>(&own), &size) == 0) {
     char text[NI_MAXHOST];
-    if (::getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0) address = text;
+    if (::getnameinfo(reinterpret_cast<sockaddr*>(&own), size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0)
+      address = text;
   }
   if (descriptor >= 0) ::close(descriptor);
   ::freeaddrinfo(found);
@@ -80,13 +83,16 @@ std::string missing_ranks(c10d::Store& store, const std::vector<std::string>& ke
 Json pack_error(const std::exception& error) {
   const auto* known = dynamic_cast<const Error*>(&error);
   if (known == nullptr) return {{"code", exit_code_for(error)}, {"component", ""}, {"message", error.what()}, {"hint", ""}};
-  return {{"code", static_cast<int>(known->exit_code())}, {"component", known->component()}, {"message", known->message()}, {"hint", known->hint()}};
+  return {{"code", static_cast<int>(known->exit_code())},
+          {"component", known->component()},
+          {"message", known->message()},
+          {"hint", known->hint()}};
 }
 
 [[noreturn]] void throw_packed(const std::string& text, std::int64_t rank) {
   const Json packed = Json::parse(text);
-  const std::string component = packed["component"], message = cat(packed["message"].get<std::string>(), " (on rank ", rank, ")"),
-                    hint = packed["hint"];
+  const std::string component = packed["component"],
+                    message = cat(packed["message"].get<std::string>(), " (on rank ", rank, ")"), hint = packed["hint"];
   if (packed["code"] == static_cast<int>(ExitCode::kUser)) throw UserError(component, message, hint);
   if (packed["code"] == static_cast<int>(ExitCode::kEnvironment)) throw EnvironmentError(component, message, hint);
   throw InternalError(component + " " + message);
@@ -107,11 +113,11 @@ struct ProcessGroup::State {
   std::int64_t world_rank = 0;  // for messages
   std::string name = "all ranks";
   std::int64_t calls = 0;
-  int depth = 0;                              // of guards within each other
-  bool aside = false;                         // of another thread: the watch and the clock are for the main one
+  int depth = 0;                               // of guards within each other
+  bool aside = false;                          // of another thread: the watch and the clock are for the main one
   std::shared_ptr<std::atomic<double>> spent;  // in collectives: one for a group and its subgroups
-  std::string meeting = "group";  // of subgroups
-  int subgroups = 0;              // made so far: each meets at a place of its own
+  std::string meeting = "group";               // of subgroups
+  int subgroups = 0;                           // made so far: each meets at a place of its own
 
   // Of layout's ranks, which meet under `prefix`.
   void connect_backends(const std::string& prefix);
@@ -214,7 +220,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
   for (int i = 0; i < size; ++i) keys.push_back(cat("joined/", i));
   try {
     if (state.store->add(keys[static_cast<std::size_t>(rank)], 1) > 1) {
-      throw EnvironmentError(me, cat("two processes have this rank at ", address), "give each process its own RANK, or another MASTER_PORT");
+      throw EnvironmentError(me, cat("two processes have this rank at ", address),
+                             "give each process its own RANK, or another MASTER_PORT");
     }
     state.store->wait(keys, options.join_timeout);
   } catch (const Error&) {
@@ -225,13 +232,15 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
       missing = missing_ranks(*state.store, keys);
     } catch (const std::exception&) {
     }
-    throw EnvironmentError(me, missing.empty() ? cat("lost rank 0 at ", address, ": ", reason_of(error))
-                                               : cat("expected ", size, " ranks at ", address, " within ", options.join_timeout.count() / 1000.0,
-                                                     " s, got no rank ", missing),
+    throw EnvironmentError(me,
+                           missing.empty() ? cat("lost rank 0 at ", address, ": ", reason_of(error))
+                                           : cat("expected ", size, " ranks at ", address, " within ",
+                                                 options.join_timeout.count() / 1000.0, " s, got no rank ", missing),
                            "check that every rank has started, with the same WORLD_SIZE, MASTER_ADDR and MASTER_PORT");
   }
   state.connect_backends("gloo");
-  state.watch = std::make_shared<PeerWatch>(c10::make_intrusive<c10d::PrefixStore>("oumi/" + layout.attempt, tcp->clone()), layout.rank, layout.world_size);
+  state.watch = std::make_shared<PeerWatch>(c10::make_intrusive<c10d::PrefixStore>("oumi/" + layout.attempt, tcp->clone()),
+                                            layout.rank, layout.world_size);
   const std::lock_guard lock(last_watch_mutex);
   last_watch = state.watch;
   return group;
@@ -252,8 +261,8 @@ std::string describe_peers(const std::shared_ptr<PeerWatch>& watch) {
 
 void ProcessGroup::fail(const char* what, const std::exception& cause) {
   throw EnvironmentError(cat("rank ", state_->world_rank),
-                         cat(what, " failed after step ", state_->watch->step(), ": expected all ", world_size(), " ranks, got ", describe_peers(state_->watch), " (",
-                             reason_of(cause), ")"),
+                         cat(what, " failed after step ", state_->watch->step(), ": expected all ", world_size(),
+                             " ranks, got ", describe_peers(state_->watch), " (", reason_of(cause), ")"),
                          kPeersHint);
 }
 
@@ -348,11 +357,13 @@ PendingCollective ProcessGroup::start(const Tensor& output, const Tensor& input,
 }
 
 PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& input, const char* what) {
-  return start(output, input, what, [](c10d::ProcessGroup& group, Tensor& to, Tensor& from) { return group._allgather_base(to, from); });
+  return start(output, input, what,
+               [](c10d::ProcessGroup& group, Tensor& to, Tensor& from) { return group._allgather_base(to, from); });
 }
 
 PendingCollective ProcessGroup::reduce_scatter(const Tensor& output, const Tensor& input, const char* what) {
-  return start(output, input, what, [](c10d::ProcessGroup& group, Tensor& to, Tensor& from) { return group._reduce_scatter_base(to, from); });
+  return start(output, input, what,
+               [](c10d::ProcessGroup& group, Tensor& to, Tensor& from) { return group._reduce_scatter_base(to, from); });
 }
 
 void ProcessGroup::barrier(const char* what) {
@@ -367,7 +378,8 @@ void ProcessGroup::sum(std::vector<double>& values, const char* what) {
 }
 
 std::vector<std::int64_t> ProcessGroup::max(std::vector<std::int64_t> values, const char* what) {
-  if (state_->group) all_reduce(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong), ReduceKind::kMax, what);
+  if (state_->group)
+    all_reduce(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong), ReduceKind::kMax, what);
   return values;
 }
 
@@ -391,7 +403,8 @@ std::vector<std::string> ProcessGroup::gather_text(const std::string& text, cons
   const std::uint64_t length = text.size();
   std::memcpy(own.data(), &length, 8);
   std::memcpy(own.data() + 8, text.data(), text.size());
-  all_gather(at::from_blob(all.data(), {row * world_size()}, at::kByte), at::from_blob(own.data(), {row}, at::kByte), what).wait();
+  all_gather(at::from_blob(all.data(), {row * world_size()}, at::kByte), at::from_blob(own.data(), {row}, at::kByte), what)
+      .wait();
   std::vector<std::string> texts;
   for (std::int64_t i = 0; i < world_size(); ++i) {
     std::uint64_t size = 0;

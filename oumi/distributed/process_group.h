@@ -26,9 +26,9 @@ namespace oumi {
 enum class ReduceKind { kSum, kMax };
 
 struct ProcessGroupOptions {
-  std::chrono::milliseconds timeout = std::chrono::minutes(30);     // of one collective
-  std::chrono::milliseconds join_timeout = std::chrono::minutes(5); // for all ranks to arrive
-  bool use_nccl = false;                                            // tensors on GPUs are reduced there
+  std::chrono::milliseconds timeout = std::chrono::minutes(30);      // of one collective
+  std::chrono::milliseconds join_timeout = std::chrono::minutes(5);  // for all ranks to arrive
+  bool use_nccl = false;                                             // tensors on GPUs are reduced there
 };
 
 // A collective that is under way. Its tensors must stay alive and untouched until wait() has returned.
@@ -52,11 +52,11 @@ class ProcessGroup {
   ProcessGroup();
   // Meets the other ranks. Throws EnvironmentError naming the ranks that did not come, or the address that does not answer.
   static std::shared_ptr<ProcessGroup> connect(const RankLayout& layout, const ProcessGroupOptions& options = {});
-  // The group of `members` (ranks of this group, ascending, this one among them), whose own ranks are their positions. Every rank of
-  // this group calls it, members with the same list and name, others with names of their own. Throws EnvironmentError.
+  // The group of `members` (ranks of this group, ascending, this one among them), whose own ranks are their positions. Every
+  // rank of this group calls it, members with the same list and name, others with names of their own. Throws EnvironmentError.
   std::shared_ptr<ProcessGroup> subgroup(const std::vector<std::int64_t>& members, const std::string& name);
-  // The same ranks once more, for one other thread of each: its collectives go on beside this group's, over the CPU, and are neither
-  // in seconds_in_collectives nor what peers see a rank do. Every rank calls it. Throws EnvironmentError.
+  // The same ranks once more, for one other thread of each: its collectives go on beside this group's, over the CPU, and are
+  // neither in seconds_in_collectives nor what peers see a rank do. Every rank calls it. Throws EnvironmentError.
   std::shared_ptr<ProcessGroup> for_another_thread(const std::string& name);
   ~ProcessGroup();
   ProcessGroup(const ProcessGroup&) = delete;
@@ -108,9 +108,9 @@ class ProcessGroup {
   std::unique_ptr<State> state_;
 };
 
-// What ended a thread of the communication library, as an error of this process; nullopt for anything else. Gloo throws in threads of
-// its own, where nobody can catch it, when a rank is sent more than it has room for: the program's terminate handler is the place
-// to ask. (A rank that is sent less than it has room for notices nothing.) Takes up to 8 s.
+// What ended a thread of the communication library, as an error of this process; nullopt for anything else. Gloo throws in
+// threads of its own, where nobody can catch it, when a rank is sent more than it has room for: the program's terminate handler
+// is the place to ask. (A rank that is sent less than it has room for notices nothing.) Takes up to 8 s.
 std::optional<EnvironmentError> explain_lost_thread(const std::exception& error);
 
 }  // namespace oumi

@@ -39,7 +39,8 @@ TEST(ProcessGroup, ReducesGathersAndSendsText) {
     std::vector<double> values{rank, 0.5};
     group->sum(values, "a sum");
     EXPECT_EQ(values, (std::vector<double>{3.0, 1.5}));
-    EXPECT_EQ(group->max({static_cast<std::int64_t>(rank), -static_cast<std::int64_t>(rank)}, "a maximum"), (std::vector<std::int64_t>{2, 0}));
+    EXPECT_EQ(group->max({static_cast<std::int64_t>(rank), -static_cast<std::int64_t>(rank)}, "a maximum"),
+              (std::vector<std::int64_t>{2, 0}));
 
     const Tensor all = at::zeros({6});
     group->all_gather(all, at::full({2}, rank), "a gather").wait();
@@ -58,7 +59,11 @@ TEST(ProcessGroup, ReducesGathersAndSendsText) {
 TEST(ProcessGroup, FailsEverywhereWhenOneRankFails) {
   const auto errors = run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
     try {
-      group->on_all([&] { if (group->rank() == 1) throw UserError("data", "is bad", "mend it"); }, "the check");
+      group->on_all(
+          [&] {
+            if (group->rank() == 1) throw UserError("data", "is bad", "mend it");
+          },
+          "the check");
       ADD_FAILURE() << "no error on rank " << group->rank();
     } catch (const UserError& error) {
       EXPECT_EQ(error.component(), "data");
@@ -77,8 +82,11 @@ TEST(ProcessGroup, NamesTheRankThatDoesNotAnswer) {
     if (group->rank() == 1) return;  // leaves
     group->barrier("the end of the epoch");
   });
-  EXPECT_THAT(errors[0], ::testing::HasSubstr("[rank 0] the end of the epoch failed after step 7: expected all 2 ranks, got no sign of life from rank 1 (last seen "
-                                            "computing after step "));
+  EXPECT_THAT(
+      errors[0],
+      ::testing::HasSubstr(
+          "[rank 0] the end of the epoch failed after step 7: expected all 2 ranks, got no sign of life from rank 1 (last seen "
+          "computing after step "));
 }
 
 TEST(ProcessGroup, NamesRanksThatMakeOtherCalls) {
@@ -96,9 +104,12 @@ TEST(ProcessGroup, NamesRanksThatMakeOtherCalls) {
   });
   for (int rank : {0, 1}) {
     const std::string& error = errors[static_cast<std::size_t>(rank)];
-    EXPECT_THAT(error, ::testing::HasSubstr("something in between failed after step 7: expected all 3 ranks, got ranks that are out of step: this one in "
-                                            "something in between (call 2), rank 2 in the gradients (call 2) after step 7; the last calls of this rank: the "
-                                            "start, something in between"));
+    EXPECT_THAT(
+        error,
+        ::testing::HasSubstr(
+            "something in between failed after step 7: expected all 3 ranks, got ranks that are out of step: this one in "
+            "something in between (call 2), rank 2 in the gradients (call 2) after step 7; the last calls of this rank: the "
+            "start, something in between"));
   }
 }
 

@@ -55,7 +55,8 @@ TEST(RankLayout, ReadsTorchrun) {
 
 TEST(RankLayout, ReadsPyTorchJob) {
   // The training operator sets no LOCAL_RANK: each pod runs one process.
-  const RankLayout layout = read({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "job-master-0"}, {"MASTER_PORT", "23456"}});
+  const RankLayout layout =
+      read({{"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "job-master-0"}, {"MASTER_PORT", "23456"}});
   EXPECT_EQ(layout.local_rank, 0);
   EXPECT_FALSE(layout.store_is_external);
 }
@@ -95,7 +96,8 @@ TEST(RankLayout, NamesTheVariableThatIsWrong) {
   EXPECT_THAT(error_of({{"RANK", "0"}}), testing::HasSubstr("[WORLD_SIZE]"));
   EXPECT_THAT(error_of({{"RANK", "x"}, {"WORLD_SIZE", "2"}}), testing::HasSubstr("[RANK]"));
   EXPECT_THAT(error_of({{"RANK", "2"}, {"WORLD_SIZE", "2"}}), testing::HasSubstr("below WORLD_SIZE 2"));
-  EXPECT_THAT(error_of({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}, {"MASTER_PORT", "99999"}}), testing::HasSubstr("[MASTER_PORT]"));
+  EXPECT_THAT(error_of({{"RANK", "0"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "a"}, {"MASTER_PORT", "99999"}}),
+              testing::HasSubstr("[MASTER_PORT]"));
 }
 
 }  // namespace

@@ -12,7 +12,8 @@ namespace oumi {
 namespace {
 
 // The rank's row and column in a grid with `width` ranks in a row.
-std::pair<std::shared_ptr<ProcessGroup>, std::shared_ptr<ProcessGroup>> make_grid(ProcessGroup& all, std::int64_t width, const char* row_name,
+std::pair<std::shared_ptr<ProcessGroup>, std::shared_ptr<ProcessGroup>> make_grid(ProcessGroup& all, std::int64_t width,
+                                                                                  const char* row_name,
                                                                                   const char* column_name) {
   const std::int64_t size = all.world_size(), rank = all.rank();
   std::vector<std::int64_t> row, column;
@@ -28,7 +29,8 @@ RankMesh make_rank_mesh(std::shared_ptr<ProcessGroup> world, std::int64_t tensor
   const std::int64_t size = world->world_size();
   if (tensor_size == 1) return {world, world, std::make_shared<ProcessGroup>()};
   if (tensor_size < 1 || size % tensor_size != 0) {
-    throw UserError("parallel.tensor_model_parallel_size", cat("expected a divisor of the number of ranks (", size, "), got ", tensor_size),
+    throw UserError("parallel.tensor_model_parallel_size",
+                    cat("expected a divisor of the number of ranks (", size, "), got ", tensor_size),
                     "start a multiple of it: oumi-cpp launch --nproc-per-node N train ...");
   }
   RankMesh mesh{world, nullptr, nullptr};

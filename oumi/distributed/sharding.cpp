@@ -25,7 +25,8 @@ double Sharding::norm_over_parts(double own) const {
 Tensor Sharding::gather_weight(const std::string& name) { throw InternalError("there is no sharded weight " + name); }
 
 void Sharding::set_weight(const std::string& name, const Tensor& whole) {
-  const auto shard = std::find_if(shards_.begin(), shards_.end(), [&](const ParameterShard& each) { return each.name == name; });
+  const auto shard =
+      std::find_if(shards_.begin(), shards_.end(), [&](const ParameterShard& each) { return each.name == name; });
   if (shard == shards_.end()) throw InternalError("there is no sharded weight " + name);
   if (!shard->value.defined()) return;
   const at::NoGradGuard no_grad;

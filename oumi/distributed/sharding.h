@@ -41,8 +41,8 @@ class Sharding {
   // After the last backward: the L2 norm of the mean gradient over all ranks, then its scaling to at most max_norm (> 0), and
   // each shard's grad() set. Returns the norm before scaling.
   virtual double clip_gradients(double max_norm) = 0;
-  // For a model that is one rank's part of another (tensor parallelism): the norm goes over the ranks of `group` too. `counted_elsewhere`:
-  // parameters that each of them has whole, which another rank counts.
+  // For a model that is one rank's part of another (tensor parallelism): the norm goes over the ranks of `group` too.
+  // `counted_elsewhere`: parameters that each of them has whole, which another rank counts.
   void spread_norm(std::shared_ptr<ProcessGroup> group, std::set<std::string> counted_elsewhere);
   // After the optimizer has updated the shards.
   virtual void after_step() = 0;
@@ -82,11 +82,14 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 // rank updates its part, and the updated parts are gathered. Moves the parameters into flat buffers. `trained` as for
 // GradientSync.
 struct GradientSyncOptions;
-std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, const NamedTensors& trained, const GradientSyncOptions& options);
+std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, const NamedTensors& trained,
+                                          const GradientSyncOptions& options);
 
-// FSDP, within groups.shard; gradients are averaged over groups.copies too, whose ranks start with the same weights. `parameters` are all of the model's, each once; those below a unit are whole only while it computes. Units are found by
+// FSDP, within groups.shard; gradients are averaged over groups.copies too, whose ranks start with the same weights.
+// `parameters` are all of the model's, each once; those below a unit are whole only while it computes. Units are found by
 // `options`; what is in none belongs to the model itself, which is whole from the beginning of forward to the end of backward.
 // Throws UserError for a wrap class that no module has or that is a plain torch module (which has no call path).
-std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options);
+std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters,
+                                      const ShardingOptions& options);
 
 }  // namespace oumi

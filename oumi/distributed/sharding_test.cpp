@@ -111,8 +111,10 @@ TEST_P(ShardingEquality, TakesTheStepsOfOneRank) {
   }
   const auto errors = run_ranks(world, kQuick, [&](std::shared_ptr<ProcessGroup> group) {
     Net& net = nets[static_cast<std::size_t>(group->rank())];
-    auto sharding = options.mode == ShardingMode::kZero1 ? shard_optimizer(group, parameters_of(*net), {.find_unused_parameters = true})
-                                                         : shard_model(make_shard_groups(group, options.shard_group_size, "size"), *net, parameters_of(*net), options);
+    auto sharding =
+        options.mode == ShardingMode::kZero1
+            ? shard_optimizer(group, parameters_of(*net), {.find_unused_parameters = true})
+            : shard_model(make_shard_groups(group, options.shard_group_size, "size"), *net, parameters_of(*net), options);
     std::int64_t own = 0, all = 0;
     for (const ParameterShard& shard : sharding->shards()) own += shard.end - shard.begin;
     for (const Tensor& parameter : net->parameters()) all += parameter.numel();
@@ -146,7 +148,8 @@ TEST_P(ShardingEquality, TakesTheStepsOfOneRank) {
     sharding->release_weights();
     sharding->gather_for_good();
     for (const auto& item : net->named_parameters()) {
-      EXPECT_TRUE(at::allclose(item.value(), expected->named_parameters()[item.key()], 0, 1e-6)) << item.key() << " on rank " << group->rank();
+      EXPECT_TRUE(at::allclose(item.value(), expected->named_parameters()[item.key()], 0, 1e-6))
+          << item.key() << " on rank " << group->rank();
     }
   });
   EXPECT_THAT(errors, ::testing::Each(""));
@@ -154,14 +157,15 @@ TEST_P(ShardingEquality, TakesTheStepsOfOneRank) {
 
 INSTANTIATE_TEST_SUITE_P(
     Modes, ShardingEquality,
-    ::testing::Values(Case{"zero1", {.mode = ShardingMode::kZero1}, 2}, Case{"zero1_3", {.mode = ShardingMode::kZero1}, 3},
-                      Case{"full", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}}, 2},
-                      Case{"full_3", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .forward_prefetch = true}, 3},
-                      Case{"grad_op", {.mode = ShardingMode::kShardGradOp, .wrap_classes = {"Block"}}, 2},
-                      Case{"by_size", {.mode = ShardingMode::kFullShard, .min_num_params = 20, .backward_prefetch = false}, 2},
-                      Case{"one_unit", {.mode = ShardingMode::kFullShard}, 2},
-                      Case{"hybrid_3_by_2", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .shard_group_size = 2}, 6},
-                      Case{"hybrid_grad_op", {.mode = ShardingMode::kShardGradOp, .min_num_params = 20, .shard_group_size = 3}, 6}),
+    ::testing::Values(
+        Case{"zero1", {.mode = ShardingMode::kZero1}, 2}, Case{"zero1_3", {.mode = ShardingMode::kZero1}, 3},
+        Case{"full", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}}, 2},
+        Case{"full_3", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .forward_prefetch = true}, 3},
+        Case{"grad_op", {.mode = ShardingMode::kShardGradOp, .wrap_classes = {"Block"}}, 2},
+        Case{"by_size", {.mode = ShardingMode::kFullShard, .min_num_params = 20, .backward_prefetch = false}, 2},
+        Case{"one_unit", {.mode = ShardingMode::kFullShard}, 2},
+        Case{"hybrid_3_by_2", {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}, .shard_group_size = 2}, 6},
+        Case{"hybrid_grad_op", {.mode = ShardingMode::kShardGradOp, .min_num_params = 20, .shard_group_size = 3}, 6}),
     [](const auto& info) { return std::string(info.param.name); });
 
 // One rank's part of a model: `split` is its own, `whole` every rank's. Gradients are `slope` and 2.
@@ -201,7 +205,8 @@ TEST(Sharding, CountsTheNormOverPartsOfAModel) {
 TEST(ShardModel, FreesWhatIsNotInUse) {
   const auto errors = run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
     Net net;
-    const auto sharding = shard_model(make_shard_groups(group, 0, "size"), *net, parameters_of(*net), {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}});
+    const auto sharding = shard_model(make_shard_groups(group, 0, "size"), *net, parameters_of(*net),
+                                      {.mode = ShardingMode::kFullShard, .wrap_classes = {"Block"}});
     const Tensor loss = net(batch_of(0, 0));
     EXPECT_EQ(net->blocks[0]->weight.storage().nbytes(), 0U);
     EXPECT_GT(net->first.storage().nbytes(), 0U);  // the model's own stay until backward has ended
@@ -217,7 +222,8 @@ TEST(ShardGroups, NeedEqualCopies) {
     EXPECT_EQ(make_shard_groups(group, 3, "size").copies->world_size(), 1);
     make_shard_groups(group, 2, "size");
   });
-  EXPECT_THAT(errors, ::testing::Each(::testing::HasSubstr("[size] expected a divisor of the number of data-parallel ranks (3), got 2")));
+  EXPECT_THAT(errors, ::testing::Each(
+                          ::testing::HasSubstr("[size] expected a divisor of the number of data-parallel ranks (3), got 2")));
 }
 
 struct PlainImpl : Module {
@@ -227,14 +233,16 @@ struct PlainImpl : Module {
 TEST(ShardModel, RefusesClassesThatAreNoUnits) {
   const auto error_of = [](Module& model, const std::string& name) {
     try {
-      shard_model(make_shard_groups(std::make_shared<ProcessGroup>(), 0, "size"), model, parameters_of(model), {.mode = ShardingMode::kFullShard, .wrap_classes = {name}});
+      shard_model(make_shard_groups(std::make_shared<ProcessGroup>(), 0, "size"), model, parameters_of(model),
+                  {.mode = ShardingMode::kFullShard, .wrap_classes = {name}});
     } catch (const UserError& error) {
       return describe(error);
     }
     return std::string("no error");
   };
   NetImpl net;
-  EXPECT_THAT(error_of(net, "Blok"), ::testing::HasSubstr("[fsdp.transformer_layer_cls] expected the class of a module of this model, got Blok"));
+  EXPECT_THAT(error_of(net, "Blok"),
+              ::testing::HasSubstr("[fsdp.transformer_layer_cls] expected the class of a module of this model, got Blok"));
   PlainImpl plain;
   EXPECT_THAT(error_of(plain, "Linear"), ::testing::HasSubstr("Linear is a plain torch module"));
 }

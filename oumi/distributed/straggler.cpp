@@ -52,8 +52,9 @@ std::optional<std::string> StragglerWatch::end_update() {
   if (now == before && now != reported_) {
     const std::int64_t last = std::exchange(reported_, now);
     if (now < 0) return cat("rank ", last, " keeps up with the others again");
-    return cat("rank ", now, " holds the others up: it takes ", seconds_text(found->seconds), " of its own for an update (data, forward, optimizer), the others ",
-               seconds_text(found->others), "; look at what else runs on its machine, at its clock rate and at its disk");
+    return cat("rank ", now, " holds the others up: it takes ", seconds_text(found->seconds),
+               " of its own for an update (data, forward, optimizer), the others ", seconds_text(found->others),
+               "; look at what else runs on its machine, at its clock rate and at its disk");
   }
   return std::nullopt;
 }

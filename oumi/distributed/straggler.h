@@ -30,7 +30,8 @@ class StragglerWatch {
   explicit StragglerWatch(std::shared_ptr<ProcessGroup> group);
 
   void begin_update();
-  // A message when a rank was the slowest in two windows one after another, and one when it no longer is. The same on all ranks.
+  // A message when a rank was the slowest in two windows one after another, and one when it no longer is. The same on all
+  // ranks.
   std::optional<std::string> end_update();
 
  private:

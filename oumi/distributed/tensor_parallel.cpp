@@ -20,7 +20,8 @@ using torch::autograd::variable_list;
 enum class Exchange : std::int64_t { kNothing, kSum, kGather, kSumScatter, kSlice };
 
 // One direction's exchange along `dim`, which has `size` elements when whole.
-Tensor exchange(const TensorParallel& parallel, Exchange kind, const Tensor& input, std::int64_t dim, std::int64_t size, const char* what) {
+Tensor exchange(const TensorParallel& parallel, Exchange kind, const Tensor& input, std::int64_t dim, std::int64_t size,
+                const char* what) {
   ProcessGroup& group = parallel.group();
   const std::int64_t ranks = parallel.size();
   switch (kind) {
@@ -71,7 +72,8 @@ struct Border {
 };
 
 struct CrossBorder : torch::autograd::Function<CrossBorder> {
-  static Tensor forward(AutogradContext* context, const Tensor& input, const std::shared_ptr<const TensorParallel>& parallel, const Border& border) {
+  static Tensor forward(AutogradContext* context, const Tensor& input, const std::shared_ptr<const TensorParallel>& parallel,
+                        const Border& border) {
     context->saved_data["parallel"] = at::IValue::make_capsule(c10::make_intrusive<Held>(parallel));
     context->saved_data["backward"] = static_cast<std::int64_t>(border.backward);
     context->saved_data["dim"] = border.dim;
@@ -81,8 +83,8 @@ struct CrossBorder : torch::autograd::Function<CrossBorder> {
   static variable_list backward(AutogradContext* context, variable_list gradients) {
     const auto held = c10::static_intrusive_pointer_cast<Held>(context->saved_data.at("parallel").toCapsule());
     const auto kind = static_cast<Exchange>(context->saved_data.at("backward").toInt());
-    return {exchange(*held->parallel, kind, gradients[0], context->saved_data.at("dim").toInt(), context->saved_data.at("size").toInt(),
-                     "exchanging gradients within a tensor-parallel group"),
+    return {exchange(*held->parallel, kind, gradients[0], context->saved_data.at("dim").toInt(),
+                     context->saved_data.at("size").toInt(), "exchanging gradients within a tensor-parallel group"),
             Tensor(), Tensor()};
   }
 };
@@ -106,25 +108,30 @@ at::Generator own_generator(const TensorParallel& parallel, c10::Device device) 
 
 }  // namespace
 
-std::shared_ptr<const TensorParallel> TensorParallel::create(std::shared_ptr<ProcessGroup> group, const TensorParallelOptions& options) {
+std::shared_ptr<const TensorParallel> TensorParallel::create(std::shared_ptr<ProcessGroup> group,
+                                                             const TensorParallelOptions& options) {
   return std::make_shared<const TensorParallel>(std::move(group), options);
 }
 
 std::int64_t TensorParallel::share_of(std::int64_t count, const char* what) const {
   if (count % size() == 0) return count / size();
-  throw UserError("parallel.tensor_model_parallel_size", cat("expected a divisor of the model's ", what, " (", count, "), got ", size()),
+  throw UserError("parallel.tensor_model_parallel_size",
+                  cat("expected a divisor of the model's ", what, " (", count, "), got ", size()),
                   "each rank has the same share of them: choose a smaller size");
 }
 
 Tensor TensorParallel::enter(const Tensor& hidden) const {
   if (!sequence_parallel()) return sum_gradient(hidden);
-  return CrossBorder::apply(hidden, shared_from_this(), Border{kName, Exchange::kGather, Exchange::kSumScatter, 1, hidden.size(1) * size()});
+  return CrossBorder::apply(hidden, shared_from_this(),
+                            Border{kName, Exchange::kGather, Exchange::kSumScatter, 1, hidden.size(1) * size()});
 }
 
 Tensor TensorParallel::leave(const Tensor& partial) const {
-  if (!sequence_parallel()) return CrossBorder::apply(partial, shared_from_this(), Border{kName, Exchange::kSum, Exchange::kNothing});
+  if (!sequence_parallel())
+    return CrossBorder::apply(partial, shared_from_this(), Border{kName, Exchange::kSum, Exchange::kNothing});
   share_of(partial.size(1), "tokens in a row");
-  return CrossBorder::apply(partial, shared_from_this(), Border{kName, Exchange::kSumScatter, Exchange::kGather, 1, partial.size(1)});
+  return CrossBorder::apply(partial, shared_from_this(),
+                            Border{kName, Exchange::kSumScatter, Exchange::kGather, 1, partial.size(1)});
 }
 
 Tensor TensorParallel::to_outside(const Tensor& whole) const {
@@ -142,7 +149,8 @@ Tensor TensorParallel::sum(const Tensor& partial) const {
 }
 
 Tensor TensorParallel::gather_last(const Tensor& local, std::int64_t size) const {
-  return CrossBorder::apply(local, shared_from_this(), Border{kName, Exchange::kGather, Exchange::kSlice, local.dim() - 1, size});
+  return CrossBorder::apply(local, shared_from_this(),
+                            Border{kName, Exchange::kGather, Exchange::kSlice, local.dim() - 1, size});
 }
 
 Tensor TensorParallel::dropout_inside(const Tensor& input, double p, bool train) const {
@@ -158,9 +166,11 @@ Tensor TensorParallel::dropout_outside(const Tensor& input, double p, bool train
 
 Tensor TensorParallel::gather(const Tensor& local, const TensorSplit& split) const {
   const std::int64_t largest = split.local_size(0, size());
-  const Tensor all = exchange(*this, Exchange::kGather, local.detach(), split.dim, largest * size(), "gathering weights within a tensor-parallel group");
+  const Tensor all = exchange(*this, Exchange::kGather, local.detach(), split.dim, largest * size(),
+                              "gathering weights within a tensor-parallel group");
   std::vector<Tensor> parts;
-  for (std::int64_t rank = 0; rank < size(); ++rank) parts.push_back(all.narrow(split.dim, rank * largest, split.local_size(rank, size())));
+  for (std::int64_t rank = 0; rank < size(); ++rank)
+    parts.push_back(all.narrow(split.dim, rank * largest, split.local_size(rank, size())));
   return split.join(parts);
 }
 

@@ -1,5 +1,5 @@
-// Tensor and sequence parallelism (Shoeybi et al. 2019, arXiv:1909.08053; Korthikanti et al. 2022, arXiv:2205.05198): a group of
-// ranks that share each layer's matrices, and what they exchange in forward and backward.
+// Tensor and sequence parallelism (Shoeybi et al. 2019, arXiv:1909.08053; Korthikanti et al. 2022, arXiv:2205.05198): a group
+// of ranks that share each layer's matrices, and what they exchange in forward and backward.
 //
 // Outside of a block's two parts (attention, feed-forward) activations are whole and equal on all ranks; with sequence
 // parallelism each rank has the tokens [r T / n, (r + 1) T / n) of [batch, T, hidden] there. Inside of the parts each rank has
@@ -19,7 +19,8 @@ struct TensorParallelOptions {
 
 class TensorParallel : public std::enable_shared_from_this<TensorParallel> {
  public:
-  static std::shared_ptr<const TensorParallel> create(std::shared_ptr<ProcessGroup> group, const TensorParallelOptions& options = {});
+  static std::shared_ptr<const TensorParallel> create(std::shared_ptr<ProcessGroup> group,
+                                                      const TensorParallelOptions& options = {});
 
   std::int64_t rank() const noexcept { return group_->rank(); }
   std::int64_t size() const noexcept { return group_->world_size(); }
@@ -45,8 +46,8 @@ class TensorParallel : public std::enable_shared_from_this<TensorParallel> {
   Tensor gather_last(const Tensor& local, std::int64_t size) const;
 
   // --- randomness. All ranks of the group draw the same from the default generator; ---
-  // inside the parts each rank drops elements of its own (seeded by one draw from it, so that random state is kept, restored and
-  // replayed with it alone),
+  // inside the parts each rank drops elements of its own (seeded by one draw from it, so that random state is kept, restored
+  // and replayed with it alone),
   Tensor dropout_inside(const Tensor& input, double p, bool train) const;
   // and outside of them all drop the same, or with sequence parallelism each of its own tokens.
   Tensor dropout_outside(const Tensor& input, double p, bool train) const;
@@ -55,7 +56,8 @@ class TensorParallel : public std::enable_shared_from_this<TensorParallel> {
   // The whole of a parameter, on every rank.
   Tensor gather(const Tensor& local, const TensorSplit& split) const;
 
-  TensorParallel(std::shared_ptr<ProcessGroup> group, const TensorParallelOptions& options) : group_(std::move(group)), options_(options) {}
+  TensorParallel(std::shared_ptr<ProcessGroup> group, const TensorParallelOptions& options)
+      : group_(std::move(group)), options_(options) {}
 
  private:
   std::shared_ptr<ProcessGroup> group_;

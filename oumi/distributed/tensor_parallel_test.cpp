@@ -16,7 +16,8 @@ using testing::run_ranks;
 
 TEST(TensorSplit, SlicesJoinToTheWhole) {
   const Tensor whole = at::arange(11 * 14).view({11, 14});
-  const TensorSplit cases[] = {{.dim = 0, .pieces = {11}}, {.dim = 1, .pieces = {14}}, {.dim = 1, .pieces = {8, 4, 2}}, {.dim = 0, .pieces = {4, 7}}};
+  const TensorSplit cases[] = {
+      {.dim = 0, .pieces = {11}}, {.dim = 1, .pieces = {14}}, {.dim = 1, .pieces = {8, 4, 2}}, {.dim = 0, .pieces = {4, 7}}};
   for (const TensorSplit& split : cases) {
     for (const std::int64_t ranks : {1, 2, 3}) {
       std::vector<Tensor> parts;

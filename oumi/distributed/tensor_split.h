@@ -17,7 +17,7 @@ struct TensorSplit {
   // rows [r c, (r + 1) c) of a part of n, c = n / ranks rounded up: the last rank has fewer where ranks don't divide n.
   std::vector<std::int64_t> pieces = {};
 
-  std::int64_t whole_size() const;                                      // along dim
+  std::int64_t whole_size() const;                                       // along dim
   std::int64_t local_size(std::int64_t rank, std::int64_t ranks) const;  // along dim
   std::vector<std::int64_t> whole_shape(c10::IntArrayRef local) const;
 

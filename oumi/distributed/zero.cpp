@@ -70,7 +70,8 @@ class ShardedOptimizer final : public Sharding {
       ParameterShard& shard = shards_[i];
       if (!shard.value.defined()) continue;
       const Tensor& gradient = parameters_[i].grad();
-      shard.value.mutable_grad() = gradient.defined() ? gradient.reshape({-1}).narrow(0, shard.begin, shard.end - shard.begin) : Tensor();
+      shard.value.mutable_grad() =
+          gradient.defined() ? gradient.reshape({-1}).narrow(0, shard.begin, shard.end - shard.begin) : Tensor();
     }
     return norm;
   }
@@ -79,7 +80,8 @@ class ShardedOptimizer final : public Sharding {
     const at::NoGradGuard no_grad;
     const std::int64_t world = group_->world_size(), rank = group_->rank();
     for (const Tensor& flat : buffers_) {
-      const std::int64_t part = flat.numel() / world, piece = std::max<std::int64_t>(1, kGatherBytes / flat.element_size() / world);
+      const std::int64_t part = flat.numel() / world,
+                         piece = std::max<std::int64_t>(1, kGatherBytes / flat.element_size() / world);
       for (std::int64_t begin = 0; begin < part; begin += piece) {
         const std::int64_t size = std::min(piece, part - begin);
         const Tensor all = at::empty({world * size}, flat.options());
@@ -129,7 +131,8 @@ class ShardedOptimizer final : public Sharding {
 
 }  // namespace
 
-std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, const NamedTensors& trained, const GradientSyncOptions& options) {
+std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, const NamedTensors& trained,
+                                          const GradientSyncOptions& options) {
   return std::make_unique<ShardedOptimizer>(std::move(group), trained, options);
 }
 

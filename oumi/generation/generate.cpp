@@ -38,17 +38,23 @@ struct Sequence {
   std::int64_t limit;  // most new tokens
 };
 
-void check_prompts(const LanguageModelDimensions& model, std::span<const std::vector<std::int32_t>> prompts, std::size_t first) {
+void check_prompts(const LanguageModelDimensions& model, std::span<const std::vector<std::int32_t>> prompts,
+                   std::size_t first) {
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     const std::string name = cat("prompt ", first + i);
-    if (prompts[i].empty()) throw UserError(name, "expected at least one token, got none", "give some text, or a tokenizer that begins texts with a token");
+    if (prompts[i].empty())
+      throw UserError(name, "expected at least one token, got none",
+                      "give some text, or a tokenizer that begins texts with a token");
     for (const std::int32_t id : prompts[i]) {
       if (id < 0 || id >= model.vocab_size) {
-        throw UserError(name, cat("token ", id, " is not in the model's vocabulary of ", model.vocab_size), "does the tokenizer belong to the model?");
+        throw UserError(name, cat("token ", id, " is not in the model's vocabulary of ", model.vocab_size),
+                        "does the tokenizer belong to the model?");
       }
     }
     if (model.max_position_embeddings > 0 && static_cast<std::int64_t>(prompts[i].size()) >= model.max_position_embeddings) {
-      throw UserError(name, cat("context overflow: expected fewer than max_position_embeddings = ", model.max_position_embeddings, " tokens, got ", prompts[i].size()),
+      throw UserError(name,
+                      cat("context overflow: expected fewer than max_position_embeddings = ", model.max_position_embeddings,
+                          " tokens, got ", prompts[i].size()),
                       "shorten the conversation");
     }
   }
@@ -60,7 +66,9 @@ class Decoder {
   Decoder(LanguageModel& model, std::span<const std::vector<std::int32_t>> prompts, std::int64_t longest_new)
       : model_(model),
         device_(model.input_embeddings()->weight.device()),
-        length_(static_cast<std::int64_t>(std::max_element(prompts.begin(), prompts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); })->size())),
+        length_(static_cast<std::int64_t>(
+            std::max_element(prompts.begin(), prompts.end(), [](const auto& a, const auto& b) { return a.size() < b.size(); })
+                ->size())),
         cache_(length_ + std::min<std::int64_t>(longest_new, 256)) {
     const auto batch = static_cast<std::int64_t>(prompts.size());
     ids_ = at::zeros({batch, length_}, at::kLong);
@@ -121,15 +129,17 @@ class Decoder {
   bool padded_ = false;
 };
 
-std::int32_t choose(std::span<float> scores, const TokenHistory& history, const SamplingOptions& options, std::mt19937_64& random) {
+std::int32_t choose(std::span<float> scores, const TokenHistory& history, const SamplingOptions& options,
+                    std::mt19937_64& random) {
   process_scores(scores, history, options);
   return options.do_sample ? sample_token(scores, random) : best_token(scores);
 }
 
 }  // namespace
 
-std::vector<Continuation> generate(LanguageModel& model, std::span<const std::vector<std::int32_t>> prompts, const GenerationOptions& options,
-                                   const TokenCallback& on_token, std::size_t first_sequence) {
+std::vector<Continuation> generate(LanguageModel& model, std::span<const std::vector<std::int32_t>> prompts,
+                                   const GenerationOptions& options, const TokenCallback& on_token,
+                                   std::size_t first_sequence) {
   std::vector<Continuation> results(prompts.size());
   if (prompts.empty()) return results;
   const LanguageModelDimensions dimensions = model.dimensions();
@@ -141,7 +151,8 @@ std::vector<Continuation> generate(LanguageModel& model, std::span<const std::ve
   for (std::size_t i = 0; i < prompts.size(); ++i) {
     std::seed_seq seeds{options.seed & 0xffffffffu, options.seed >> 32, static_cast<std::uint64_t>(first_sequence + i)};
     std::int64_t limit = options.max_new_tokens;
-    if (dimensions.max_position_embeddings > 0) limit = std::min(limit, dimensions.max_position_embeddings - static_cast<std::int64_t>(prompts[i].size()));
+    if (dimensions.max_position_embeddings > 0)
+      limit = std::min(limit, dimensions.max_position_embeddings - static_cast<std::int64_t>(prompts[i].size()));
     longest = std::max(longest, limit);
     active.push_back({.number = i, .random = std::mt19937_64(seeds), .limit = limit});
   }
@@ -156,7 +167,8 @@ std::vector<Continuation> generate(LanguageModel& model, std::span<const std::ve
       Sequence& sequence = active[i];
       Continuation& result = results[sequence.number];
       const std::int32_t token =
-          choose({row, static_cast<std::size_t>(vocab)}, {.prompt = prompts[sequence.number], .generated = result.ids}, options.sampling, sequence.random);
+          choose({row, static_cast<std::size_t>(vocab)}, {.prompt = prompts[sequence.number], .generated = result.ids},
+                 options.sampling, sequence.random);
       result.ids.push_back(token);
       const bool wanted = !on_token || on_token(sequence.number, token);
       if (std::binary_search(options.stop_token_ids.begin(), options.stop_token_ids.end(), token)) {

@@ -7,8 +7,8 @@
 #include <gmock/gmock.h>
 #include <torch/types.h>
 
-#include "oumi/generation/test_support.h"
 #include "oumi/generation/growing_kv_cache.h"
+#include "oumi/generation/test_support.h"
 #include "oumi/models/build_model.h"
 
 namespace oumi {
@@ -76,7 +76,8 @@ TEST(Generate, SamplesTheSameWhateverTheBatch) {
 
 TEST(Generate, StopsWhereItIsTold) {
   const LanguageModelPtr model = load("gpt2");
-  const std::vector<Continuation> results = generate(*model, prompts(), greedy(), [](std::size_t sequence, std::int32_t) { return sequence != 1; });
+  const std::vector<Continuation> results =
+      generate(*model, prompts(), greedy(), [](std::size_t sequence, std::int32_t) { return sequence != 1; });
   EXPECT_EQ(results[1].ids.size(), 1u);
   EXPECT_EQ(results[1].reason, StopReason::kCallback);
   EXPECT_EQ(results[0].reason, StopReason::kLength);
@@ -99,7 +100,8 @@ TEST(Generate, RefusesBadPrompts) {
   };
   EXPECT_THAT(error({}), HasSubstr("[prompt 7] expected at least one token"));
   EXPECT_THAT(error({1, 96}), HasSubstr("token 96 is not in the model's vocabulary of 96"));
-  EXPECT_THAT(error(Ids(64, 1)), HasSubstr("context overflow: expected fewer than max_position_embeddings = 64 tokens, got 64"));
+  EXPECT_THAT(error(Ids(64, 1)),
+              HasSubstr("context overflow: expected fewer than max_position_embeddings = 64 tokens, got 64"));
 }
 
 TEST(GrowingKvCache, KeepsWhatWasAppended) {

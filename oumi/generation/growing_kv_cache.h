@@ -7,8 +7,9 @@
 
 namespace oumi {
 
-// One buffer a layer for keys and one for values, [batch, capacity, kv_heads, head_dim], in the dtype of the first keys. Capacity
-// grows by half when it is used up, so a token costs O(1) copies; at the peak of a growth one layer's buffers exist twice.
+// One buffer a layer for keys and one for values, [batch, capacity, kv_heads, head_dim], in the dtype of the first keys.
+// Capacity grows by half when it is used up, so a token costs O(1) copies; at the peak of a growth one layer's buffers exist
+// twice.
 class GrowingKvCache : public nn::KvCache {
  public:
   // `capacity`: tokens to make room for at first, at least 1.

@@ -34,7 +34,9 @@ void penalize(std::span<float> scores, const TokenHistory& history, const Sampli
     std::map<std::int32_t, int> counts;
     for (const std::int32_t id : history.generated) ++counts[id];
     for (const auto& [id, count] : counts) {
-      if (in_range(id)) scores[static_cast<std::size_t>(id)] -= static_cast<float>(options.frequency_penalty * count + options.presence_penalty);
+      if (in_range(id))
+        scores[static_cast<std::size_t>(id)] -=
+            static_cast<float>(options.frequency_penalty * count + options.presence_penalty);
     }
   }
 }
@@ -57,7 +59,9 @@ void keep_top_p(std::span<float> scores, double top_p) {
   for (std::size_t i = 0; i < scores.size(); ++i) {
     if (probability[i] > 0) order.push_back(static_cast<std::int32_t>(i));
   }
-  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) { return scores[static_cast<std::size_t>(a)] < scores[static_cast<std::size_t>(b)]; });
+  std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+    return scores[static_cast<std::size_t>(a)] < scores[static_cast<std::size_t>(b)];
+  });
   double sum = 0;
   for (std::size_t i = 0; i + 1 < order.size(); ++i) {
     const auto token = static_cast<std::size_t>(order[i]);

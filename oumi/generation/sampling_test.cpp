@@ -25,7 +25,8 @@ TEST(Sampling, ProcessesScoresAsTransformers) {
   for (const Json& test : golden_generation()["processors"]) {
     std::vector<float> scores = test["scores"];
     const std::vector<std::int32_t> history = test["history"];
-    process_scores(scores, {.prompt = std::span(history).first(2), .generated = std::span(history).subspan(2)}, options_of(test["options"]));
+    process_scores(scores, {.prompt = std::span(history).first(2), .generated = std::span(history).subspan(2)},
+                   options_of(test["options"]));
     const std::vector<double> probability = probabilities(scores);
     for (std::size_t i = 0; i < scores.size(); ++i) {
       const Json& expected = test["processed"][i];
@@ -33,7 +34,8 @@ TEST(Sampling, ProcessesScoresAsTransformers) {
         EXPECT_TRUE(std::isinf(scores[i]) && scores[i] < 0) << test["options"] << " token " << i << ": " << scores[i];
       } else {
         // One division and one multiplication in float32.
-        EXPECT_NEAR(scores[i], expected.get<double>(), 4e-7 * (1 + std::abs(expected.get<double>()))) << test["options"] << " token " << i;
+        EXPECT_NEAR(scores[i], expected.get<double>(), 4e-7 * (1 + std::abs(expected.get<double>())))
+            << test["options"] << " token " << i;
       }
       EXPECT_NEAR(probability[i], test["probabilities"][i].get<double>(), 1e-5) << test["options"] << " token " << i;
     }
@@ -45,7 +47,9 @@ TEST(Sampling, GreedyKnowsPenaltiesAlone) {
   process_scores(scores, {}, {.do_sample = false, .temperature = 0.5, .top_k = 1});
   EXPECT_THAT(scores, testing::ElementsAre(1, 4, 3, -2));
   const std::vector<std::int32_t> prompt = {1, 1, 3}, generated = {2, 2};
-  process_scores(scores, {prompt, generated}, {.repetition_penalty = 2, .frequency_penalty = 0.25, .presence_penalty = 0.125, .logit_bias = {{0, 5.0}, {99, 1.0}}});
+  process_scores(
+      scores, {prompt, generated},
+      {.repetition_penalty = 2, .frequency_penalty = 0.25, .presence_penalty = 0.125, .logit_bias = {{0, 5.0}, {99, 1.0}}});
   EXPECT_THAT(scores, testing::ElementsAre(6, 2, 1.5f - 0.625f, -4));
   EXPECT_EQ(best_token(scores), 0);
 }

@@ -24,17 +24,20 @@ std::vector<Answer> TextGenerator::complete(std::span<const std::string> prompts
 std::vector<Answer> TextGenerator::chat(std::span<const Json> conversations, std::size_t first) {
   std::vector<std::vector<std::int32_t>> ids;
   for (const Json& messages : conversations) {
-    ids.push_back(tokenizer_->encode_chat(messages, {.add_generation_prompt = true, .kwargs = options_.chat_template_kwargs}).ids);
+    ids.push_back(
+        tokenizer_->encode_chat(messages, {.add_generation_prompt = true, .kwargs = options_.chat_template_kwargs}).ids);
   }
   GenerationOptions generation = options_.generation;
   if (const std::int32_t end = turn_end_token(*tokenizer_, options_.chat_template_kwargs); end >= 0) {
     std::vector<std::int32_t>& stops = generation.stop_token_ids;
-    if (const auto place = std::lower_bound(stops.begin(), stops.end(), end); place == stops.end() || *place != end) stops.insert(place, end);
+    if (const auto place = std::lower_bound(stops.begin(), stops.end(), end); place == stops.end() || *place != end)
+      stops.insert(place, end);
   }
   return run(ids, generation, first);
 }
 
-std::vector<Answer> TextGenerator::run(const std::vector<std::vector<std::int32_t>>& prompts, const GenerationOptions& generation, std::size_t first) {
+std::vector<Answer> TextGenerator::run(const std::vector<std::vector<std::int32_t>>& prompts,
+                                       const GenerationOptions& generation, std::size_t first) {
   std::vector<Answer> answers(prompts.size());
   const auto batch = static_cast<std::size_t>(std::max<std::int64_t>(1, generation.batch_size));
   for (std::size_t begin = 0; begin < prompts.size(); begin += batch) {
@@ -42,10 +45,15 @@ std::vector<Answer> TextGenerator::run(const std::vector<std::vector<std::int32_
     std::vector<TextStream> streams;
     streams.reserve(part.size());
     for (std::size_t i = 0; i < part.size(); ++i) {
-      streams.emplace_back(tokenizer_, options_.stop_strings, DecodeOptions{.skip_special_tokens = options_.skip_special_tokens});
+      streams.emplace_back(tokenizer_, options_.stop_strings,
+                           DecodeOptions{.skip_special_tokens = options_.skip_special_tokens});
     }
-    const auto give = [&](std::size_t i, const std::string& piece) { return piece.empty() || !options_.on_text || options_.on_text(begin + i, piece); };
-    const auto is_stop = [&](std::int32_t token) { return std::binary_search(generation.stop_token_ids.begin(), generation.stop_token_ids.end(), token); };
+    const auto give = [&](std::size_t i, const std::string& piece) {
+      return piece.empty() || !options_.on_text || options_.on_text(begin + i, piece);
+    };
+    const auto is_stop = [&](std::int32_t token) {
+      return std::binary_search(generation.stop_token_ids.begin(), generation.stop_token_ids.end(), token);
+    };
     const std::vector<Continuation> continuations = generate(
         *model_, part, generation,
         [&](std::size_t i, std::int32_t token) {

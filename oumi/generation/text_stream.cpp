@@ -26,8 +26,8 @@ TextStream::TextStream(std::shared_ptr<const Tokenizer> tokenizer, std::vector<s
 std::string TextStream::add(std::int32_t token) {
   if (stopped_) return "";
   ids_.push_back(token);
-  // A decoder may treat a text's first token otherwise (a leading space), so the new text is the difference between two decodings
-  // that begin at the same token.
+  // A decoder may treat a text's first token otherwise (a leading space), so the new text is the difference between two
+  // decodings that begin at the same token.
   const std::span<const std::int32_t> all(ids_);
   const std::string before = tokenizer_->decode(all.subspan(prefix_, read_ - prefix_), options_);
   const std::string now = tokenizer_->decode(all.subspan(prefix_), options_);

@@ -9,8 +9,8 @@
 
 namespace oumi {
 
-// Turns one sequence's tokens into text piece by piece. Holds back what may still change: bytes of a character that is not whole, and
-// text that may be the beginning of a stop string.
+// Turns one sequence's tokens into text piece by piece. Holds back what may still change: bytes of a character that is not
+// whole, and text that may be the beginning of a stop string.
 class TextStream {
  public:
   TextStream(std::shared_ptr<const Tokenizer> tokenizer, std::vector<std::string> stop_strings, DecodeOptions options);

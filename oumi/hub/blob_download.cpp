@@ -61,7 +61,8 @@ class PartialFile {
     }
   }
   void clear() {
-    if (::ftruncate(descriptor_, 0) != 0 || ::lseek(descriptor_, 0, SEEK_SET) != 0) throw_file_error(path_, "cannot be emptied");
+    if (::ftruncate(descriptor_, 0) != 0 || ::lseek(descriptor_, 0, SEEK_SET) != 0)
+      throw_file_error(path_, "cannot be emptied");
     size_ = 0;
   }
   void flush() {
@@ -78,8 +79,10 @@ void require_space(const fs::path& folder, std::uint64_t wanted, const std::stri
   std::error_code error;
   const fs::space_info space = fs::space(folder, error);
   if (!error && space.available < wanted) {
-    throw EnvironmentError(folder.string(), "no room for " + name + ": expected " + format_bytes(wanted) + " free, got " + format_bytes(space.available),
-                           "free some space, or set HF_HOME to a folder on another disk");
+    throw EnvironmentError(
+        folder.string(),
+        "no room for " + name + ": expected " + format_bytes(wanted) + " free, got " + format_bytes(space.available),
+        "free some space, or set HF_HOME to a folder on another disk");
   }
 }
 
@@ -94,8 +97,10 @@ int fetch_rest(HttpClient& client, const RemoteFile& file, PartialFile& partial,
       started = true;
       const std::string range = head.header("content-range");
       // A server that ignores the range, or answers another one, sends bytes that don't belong behind what is there.
-      if (head.status == 200) partial.clear();
-      else if (!range.starts_with(cat("bytes ", offset, "-"))) throw TransferFailure("expected bytes from " + std::to_string(offset) + " on, got Content-Range '" + range + "'");
+      if (head.status == 200)
+        partial.clear();
+      else if (!range.starts_with(cat("bytes ", offset, "-")))
+        throw TransferFailure("expected bytes from " + std::to_string(offset) + " on, got Content-Range '" + range + "'");
     }
     if (partial.size() + bytes.size() > file.size) throw TransferFailure(cat("expected ", file.size, " bytes, got more"));
     partial.append(bytes);
@@ -105,7 +110,8 @@ int fetch_rest(HttpClient& client, const RemoteFile& file, PartialFile& partial,
   return response.status;
 }
 
-void fetch_all(HttpClient& client, const RemoteFile& file, PartialFile& partial, const DownloadProgress& progress, const std::function<void(const HttpResponse&)>& refuse) {
+void fetch_all(HttpClient& client, const RemoteFile& file, PartialFile& partial, const DownloadProgress& progress,
+               const std::function<void(const HttpResponse&)>& refuse) {
   if (partial.size() > file.size) partial.clear();
   for (int failures = 0; partial.size() < file.size;) {
     const std::uint64_t before = partial.size();
@@ -123,7 +129,9 @@ void fetch_all(HttpClient& client, const RemoteFile& file, PartialFile& partial,
       reason = failure.what();
     }
     failures = partial.size() > before ? 1 : failures + 1;
-    if (failures >= kMaxAttempts) throw TransferFailure(cat(file.name, ": ", reason, " (", partial.size(), " of ", file.size, " bytes are kept and resumed next time)"));
+    if (failures >= kMaxAttempts)
+      throw TransferFailure(
+          cat(file.name, ": ", reason, " (", partial.size(), " of ", file.size, " bytes are kept and resumed next time)"));
     std::this_thread::sleep_for(std::chrono::milliseconds(100 << failures));
   }
 }
@@ -137,14 +145,16 @@ std::string hash_mismatch(const RemoteFile& file, const fs::path& path) {
 
 }  // namespace
 
-void download_blob(HttpClient& client, const RemoteFile& file, const fs::path& blob, const fs::path& lock_file, const DownloadProgress& progress) {
+void download_blob(HttpClient& client, const RemoteFile& file, const fs::path& blob, const fs::path& lock_file,
+                   const DownloadProgress& progress) {
   if (fs::exists(blob)) return;
   make_directories(blob.parent_path());
   const WaitingLock lock(lock_file);
   if (fs::exists(blob)) return;  // by the process that was waited for
   const fs::path incomplete = blob.string() + ".incomplete";
   const auto refuse = [&](const HttpResponse& answer) {
-    throw UserError(file.url, cat("expected the file, got HTTP status ", answer.status), "the storage behind the Hub refuses it; try again later, or check HF_ENDPOINT");
+    throw UserError(file.url, cat("expected the file, got HTTP status ", answer.status),
+                    "the storage behind the Hub refuses it; try again later, or check HF_ENDPOINT");
   };
   bool resumed = fs::exists(incomplete) && fs::file_size(incomplete) > 0;
   while (true) {

@@ -13,10 +13,12 @@ namespace oumi {
 namespace fs = std::filesystem;
 
 bool is_commit_hash(const std::string& revision) {
-  return revision.size() == 40 && std::all_of(revision.begin(), revision.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return revision.size() == 40 &&
+         std::all_of(revision.begin(), revision.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-HubCache::HubCache(const fs::path& cache, const std::string& repository) : cache_(cache), folder_("models--" + join(split(repository, '/'), "--")) {
+HubCache::HubCache(const fs::path& cache, const std::string& repository)
+    : cache_(cache), folder_("models--" + join(split(repository, '/'), "--")) {
   root_ = cache_ / folder_;
 }
 
@@ -28,7 +30,10 @@ std::optional<std::string> HubCache::commit_of(const std::string& revision) cons
   std::error_code ignored;
   if (!fs::is_regular_file(ref, ignored)) return std::nullopt;
   std::string commit = trim(read_text_file(ref));
-  if (!is_commit_hash(commit)) throw UserError(ref.string(), "expected the 40 hex digits of a commit, got " + std::to_string(commit.size()) + " other characters", "delete the file");
+  if (!is_commit_hash(commit))
+    throw UserError(ref.string(),
+                    "expected the 40 hex digits of a commit, got " + std::to_string(commit.size()) + " other characters",
+                    "delete the file");
   return commit;
 }
 
@@ -56,7 +61,8 @@ void HubCache::link(const std::string& commit, const std::string& name, const st
   if (error) {
     std::error_code ignored;
     fs::remove(temporary, ignored);
-    throw EnvironmentError(path.string(), "cannot be written: " + error.message(), "check the cache folder, or set HF_HOME to another one");
+    throw EnvironmentError(path.string(), "cannot be written: " + error.message(),
+                           "check the cache folder, or set HF_HOME to another one");
   }
 }
 
@@ -66,7 +72,8 @@ bool HubCache::is_complete(const std::string& commit, HubFiles files) const {
     std::error_code ignored;
     return fs::is_regular_file(folder / name, ignored);  // false for a link whose blob is gone
   };
-  const bool tokenizer = has("tokenizer.json") || has("vocab.json") || has("vocab.txt") || has("tokenizer.model") || has("tokenizer_config.json");
+  const bool tokenizer =
+      has("tokenizer.json") || has("vocab.json") || has("vocab.txt") || has("tokenizer.model") || has("tokenizer_config.json");
   if (files == HubFiles::kTokenizer) return tokenizer;
   const bool config = has("config.json");
   if (files == HubFiles::kConfig) return config;

@@ -14,7 +14,8 @@ namespace {
 
 std::string hash(const std::filesystem::path& path, const EVP_MD* kind, const std::string& prefix) {
   const std::unique_ptr<EVP_MD_CTX, void (*)(EVP_MD_CTX*)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
-  if (!context || EVP_DigestInit_ex(context.get(), kind, nullptr) != 1) throw EnvironmentError("libcrypto", "could not start a hash");
+  if (!context || EVP_DigestInit_ex(context.get(), kind, nullptr) != 1)
+    throw EnvironmentError("libcrypto", "could not start a hash");
   EVP_DigestUpdate(context.get(), prefix.data(), prefix.size());
   std::ifstream file(path, std::ios::binary);
   if (!file) throw_file_error(path, "cannot be read");

@@ -22,7 +22,8 @@ bool is_redirect(int status) { return status == 301 || status == 302 || status =
 std::string resolve_url(const std::string& base, const std::string& location) {
   CURLU* url = curl_url();
   std::string result;
-  if (curl_url_set(url, CURLUPART_URL, base.c_str(), 0) == CURLUE_OK && curl_url_set(url, CURLUPART_URL, location.c_str(), 0) == CURLUE_OK) {
+  if (curl_url_set(url, CURLUPART_URL, base.c_str(), 0) == CURLUE_OK &&
+      curl_url_set(url, CURLUPART_URL, location.c_str(), 0) == CURLUE_OK) {
     char* text = nullptr;
     if (curl_url_get(url, CURLUPART_URL, &text, 0) == CURLUE_OK) {
       result = text;
@@ -161,7 +162,8 @@ std::string url_origin(const std::string& url) {
   CURLU* parsed = curl_url();
   std::string result;
   if (curl_url_set(parsed, CURLUPART_URL, url.c_str(), 0) == CURLUE_OK) {
-    constexpr std::pair<CURLUPart, const char*> kParts[] = {{CURLUPART_SCHEME, ""}, {CURLUPART_HOST, "://"}, {CURLUPART_PORT, ":"}};
+    constexpr std::pair<CURLUPart, const char*> kParts[] = {
+        {CURLUPART_SCHEME, ""}, {CURLUPART_HOST, "://"}, {CURLUPART_PORT, ":"}};
     for (const auto& [part, before] : kParts) {
       char* text = nullptr;
       if (curl_url_get(parsed, part, &text, CURLU_DEFAULT_PORT) == CURLUE_OK) {
@@ -179,7 +181,8 @@ std::string url_encode(std::string_view text, std::string_view keep) {
   std::string result;
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') || std::string_view("-._~").find(c) != std::string_view::npos;
+    const bool plain = (byte >= '0' && byte <= '9') || (byte >= 'A' && byte <= 'Z') || (byte >= 'a' && byte <= 'z') ||
+                       std::string_view("-._~").find(c) != std::string_view::npos;
     if (plain || keep.find(c) != std::string_view::npos) {
       result += c;
     } else {

@@ -1,5 +1,5 @@
-// The few HTTP requests that the Hub needs, over libcurl. Redirects are followed here and not by the library, so that the token goes
-// to the endpoint alone: never to the storage host that a download is redirected to.
+// The few HTTP requests that the Hub needs, over libcurl. Redirects are followed here and not by the library, so that the token
+// goes to the endpoint alone: never to the storage host that a download is redirected to.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +28,8 @@ struct HttpOptions {
 
 struct HttpResponse {
   int status = 0;
-  std::map<std::string, std::string> headers;  // names in lower case
-  std::string body;                            // empty where the body went to a sink
+  std::map<std::string, std::string> headers;         // names in lower case
+  std::string body;                                   // empty where the body went to a sink
   std::string header(const std::string& name) const;  // "" when absent
 };
 

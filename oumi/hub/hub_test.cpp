@@ -39,8 +39,9 @@ class HubTest : public testing::Test {
     server_ = nullptr;
   }
   void SetUp() override {
-    for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
-                             "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"}) {
+    for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE",
+                             "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_HUB_ETAG_TIMEOUT", "HF_HUB_DOWNLOAD_TIMEOUT",
+                             "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"}) {
       ::unsetenv(name);
     }
     set("HF_HOME", home_.path().string());
@@ -69,7 +70,8 @@ TEST_F(HubTest, DownloadsIntoTheSharedCacheLayout) {
   EXPECT_EQ(blob, fs::path("../../blobs") / sha256_file(folder / "model.safetensors"));
   EXPECT_EQ(fs::file_size(folder / "model.safetensors"), 300000u);
   EXPECT_EQ(fs::read_symlink(folder / "config.json"), fs::path("../../blobs") / git_blob_sha1_file(folder / "config.json"));
-  for (const auto& entry : fs::recursive_directory_iterator(root())) EXPECT_THAT(entry.path().string(), testing::Not(HasSubstr("incomplete")));
+  for (const auto& entry : fs::recursive_directory_iterator(root()))
+    EXPECT_THAT(entry.path().string(), testing::Not(HasSubstr("incomplete")));
 
   // The second time asks once and downloads nothing.
   server_->log();
@@ -112,7 +114,8 @@ TEST_F(HubTest, RefusesDamagedFiles) {
   const std::string error = error_of<EnvironmentError>([] { resolve_model("org/damaged"); });
   EXPECT_THAT(error, HasSubstr("model.safetensors: expected SHA-256 "));
   EXPECT_THAT(error, HasSubstr("hint: "));
-  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/damaged-config"); }), HasSubstr("config.json: expected git SHA-1 "));
+  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/damaged-config"); }),
+              HasSubstr("config.json: expected git SHA-1 "));
   for (const char* folder : {"models--org--damaged", "models--org--damaged-config"}) {
     for (const auto& entry : fs::recursive_directory_iterator(root(folder))) {
       EXPECT_THAT(entry.path().filename().string(), testing::Not(HasSubstr("incomplete")));
@@ -139,19 +142,23 @@ TEST_F(HubTest, SendsTheTokenToTheEndpointAlone) {
 }
 
 TEST_F(HubTest, SaysWhatToDoAboutGates) {
-  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/gated"); }), testing::AllOf(HasSubstr("'org/gated' is gated or private"), HasSubstr("set HF_TOKEN")));
+  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/gated"); }),
+              testing::AllOf(HasSubstr("'org/gated' is gated or private"), HasSubstr("set HF_TOKEN")));
   std::ofstream(home_.path() / "token") << "wrong\n";
   const std::string error = error_of<UserError>([] { resolve_model("org/gated"); });
-  EXPECT_THAT(error, testing::AllOf(HasSubstr("HTTP 403"), HasSubstr("the account of HF_TOKEN needs access"), testing::Not(HasSubstr("wrong"))));
+  EXPECT_THAT(error, testing::AllOf(HasSubstr("HTTP 403"), HasSubstr("the account of HF_TOKEN needs access"),
+                                    testing::Not(HasSubstr("wrong"))));
 }
 
 TEST_F(HubTest, KnowsRevisionsAndNewNames) {
   EXPECT_EQ(resolve_model("org/tiny", "dev/two"), root() / "snapshots" / kDev);
   EXPECT_EQ(read_text_file(root() / "refs" / "dev" / "two"), kDev);
   EXPECT_EQ(resolve_model("org/tiny", kDev), root() / "snapshots" / kDev);
-  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/tiny", "nothing"); }), HasSubstr("[model.model_revision] 'org/tiny' has no revision 'nothing'"));
+  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/tiny", "nothing"); }),
+              HasSubstr("[model.model_revision] 'org/tiny' has no revision 'nothing'"));
   EXPECT_THAT(error_of<UserError>([] { resolve_model("org/tiny", "../x"); }), HasSubstr("expected a branch, tag or commit"));
-  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/nobody"); }), HasSubstr("[model.model_name] 'org/nobody' is neither a local folder nor a model"));
+  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/nobody"); }),
+              HasSubstr("[model.model_name] 'org/nobody' is neither a local folder nor a model"));
   EXPECT_TRUE(fs::exists(resolve_model("org/old") / "model.safetensors"));  // renamed: redirected
   EXPECT_TRUE(fs::exists(resolve_model("gpt2") / "pytorch_model.bin"));     // no organisation
   EXPECT_TRUE(fs::exists(root("models--gpt2")));
@@ -162,20 +169,23 @@ TEST_F(HubTest, FetchesOnlyWhatIsNeeded) {
   EXPECT_TRUE(fs::exists(folder / "tokenizer.json"));
   EXPECT_FALSE(fs::exists(folder / "model.safetensors"));
   EXPECT_TRUE(fs::exists(resolve_model("org/sharded") / "model-00002-of-00002.safetensors"));
-  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/missing-shard"); }), HasSubstr("names a file that is missing: model-00001-of-00002.safetensors"));
+  EXPECT_THAT(error_of<UserError>([] { resolve_model("org/missing-shard"); }),
+              HasSubstr("names a file that is missing: model-00001-of-00002.safetensors"));
   EXPECT_THAT(error_of<UserError>([] { resolve_model("org/no-weights"); }), HasSubstr("holds no weights"));
   EXPECT_NO_THROW(resolve_model("org/no-weights", "", {.files = HubFiles::kTokenizer}));
 }
 
 TEST_F(HubTest, WorksOffline) {
   set("HF_HUB_OFFLINE", "1");
-  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/tiny"); }), testing::AllOf(HasSubstr("is not in the cache"), HasSubstr("HF_HUB_OFFLINE")));
+  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/tiny"); }),
+              testing::AllOf(HasSubstr("is not in the cache"), HasSubstr("HF_HUB_OFFLINE")));
   set("HF_HUB_OFFLINE", "0");
   const fs::path folder = resolve_model("org/tiny", "", {.files = HubFiles::kConfig});
   set("HF_HUB_OFFLINE", "ON");
   server_->log();
   EXPECT_EQ(resolve_model("org/tiny", "", {.files = HubFiles::kConfig}), folder);
-  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/tiny"); }), HasSubstr("is not in the cache"));  // no weights there
+  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/tiny"); }),
+              HasSubstr("is not in the cache"));  // no weights there
   EXPECT_EQ(server_->log().size(), 0u);
 }
 
@@ -183,8 +193,11 @@ TEST_F(HubTest, FailsSoonWithoutANetwork) {
   const fs::path folder = resolve_model("org/tiny");
   set("HF_ENDPOINT", "http://127.0.0.1:9");  // refuses connections
   const auto started = std::chrono::steady_clock::now();
-  EXPECT_THAT(error_of<EnvironmentError>([] { resolve_model("org/other"); }),
-              testing::AllOf(HasSubstr("[model.model_name] 'org/other' is no local folder and cannot be downloaded from http://127.0.0.1:9"), HasSubstr("hint: check the network")));
+  EXPECT_THAT(
+      error_of<EnvironmentError>([] { resolve_model("org/other"); }),
+      testing::AllOf(
+          HasSubstr("[model.model_name] 'org/other' is no local folder and cannot be downloaded from http://127.0.0.1:9"),
+          HasSubstr("hint: check the network")));
   // What the cache has is used, with a word about it.
   std::string notice;
   set_hub_listener([&](const HubEvent& event) { notice += event.notice; });
@@ -204,7 +217,8 @@ TEST_F(HubTest, RefusesWhatIsNoName) {
     EXPECT_THAT(error_of<UserError>([&] { resolve_model(name); }), HasSubstr("there is no folder")) << name;
   }
   EXPECT_EQ(server_->log().size(), 0u);
-  EXPECT_THAT(error_of<UserError>([] { resolve_model("a/b/c", "", {.key = "model.tokenizer_name"}); }), HasSubstr("[model.tokenizer_name]"));
+  EXPECT_THAT(error_of<UserError>([] { resolve_model("a/b/c", "", {.key = "model.tokenizer_name"}); }),
+              HasSubstr("[model.tokenizer_name]"));
 }
 
 TEST_F(HubTest, ReadsTheEnvironment) {
@@ -216,13 +230,16 @@ TEST_F(HubTest, ReadsTheEnvironment) {
   EXPECT_EQ(settings.token, "padded");
   EXPECT_EQ(settings.endpoint, "https://example.org/hub");
   set("HF_TOKEN", "two\r\nlines");
-  EXPECT_THAT(error_of<UserError>([] { hub_settings_from_environment(); }), testing::AllOf(HasSubstr("[HF_TOKEN]"), testing::Not(HasSubstr("lines"))));
+  EXPECT_THAT(error_of<UserError>([] { hub_settings_from_environment(); }),
+              testing::AllOf(HasSubstr("[HF_TOKEN]"), testing::Not(HasSubstr("lines"))));
   set("HF_TOKEN", "x");
   set("HF_ENDPOINT", "example.org");
-  EXPECT_THAT(error_of<UserError>([] { hub_settings_from_environment(); }), HasSubstr("[HF_ENDPOINT] expected an http or https address"));
+  EXPECT_THAT(error_of<UserError>([] { hub_settings_from_environment(); }),
+              HasSubstr("[HF_ENDPOINT] expected an http or https address"));
   set("HF_ENDPOINT", server_->endpoint());
   set("HF_HUB_ETAG_TIMEOUT", "soon");
-  EXPECT_THAT(error_of<UserError>([] { hub_settings_from_environment(); }), HasSubstr("[HF_HUB_ETAG_TIMEOUT] expected seconds"));
+  EXPECT_THAT(error_of<UserError>([] { hub_settings_from_environment(); }),
+              HasSubstr("[HF_HUB_ETAG_TIMEOUT] expected seconds"));
 }
 
 TEST_F(HubTest, ListensToProgress) {

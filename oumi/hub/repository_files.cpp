@@ -10,14 +10,26 @@
 namespace oumi {
 namespace {
 
-constexpr const char* kSmallFiles[] = {
-    "config.json",      "generation_config.json", "tokenizer.json",  "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",       "merges.txt",             "vocab.txt",       "tokenizer.model",       "chat_template.jinja",     "chat_template.json",
-    "adapter_config.json"};
-constexpr const char* kSingleWeights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"};
+constexpr const char* kSmallFiles[] = {"config.json",
+                                       "generation_config.json",
+                                       "tokenizer.json",
+                                       "tokenizer_config.json",
+                                       "special_tokens_map.json",
+                                       "added_tokens.json",
+                                       "vocab.json",
+                                       "merges.txt",
+                                       "vocab.txt",
+                                       "tokenizer.model",
+                                       "chat_template.jinja",
+                                       "chat_template.json",
+                                       "adapter_config.json"};
+constexpr const char* kSingleWeights[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
+                                          "pytorch_model.bin.index.json"};
 constexpr const char* kAdapterWeights[] = {"adapter_model.safetensors", "adapter_model.bin"};
 
-bool contains(const std::vector<std::string>& names, const std::string& name) { return std::find(names.begin(), names.end(), name) != names.end(); }
+bool contains(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
 
 }  // namespace
 
@@ -35,7 +47,8 @@ bool is_safe_relative_path(const std::string& name) {
 std::vector<std::string> shards_of_index(const std::string& text, const std::string& origin) {
   const Json index = parse_json(text, origin);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
-  if (map == index.end() || !map->is_object() || map->empty()) throw UserError(origin, "key 'weight_map': expected tensor names and their files, got none");
+  if (map == index.end() || !map->is_object() || map->empty())
+    throw UserError(origin, "key 'weight_map': expected tensor names and their files, got none");
   std::set<std::string> shards;
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string() || !is_safe_relative_path(file.get<std::string>())) {
@@ -65,7 +78,9 @@ std::vector<std::string> needed_files(const std::vector<std::string>& available,
     needed.emplace_back(name);
     if (std::string(name).ends_with(".index.json")) {
       for (const std::string& shard : shards_of_index(read(name), repository + "/" + name)) {
-        if (!contains(available, shard)) throw UserError(repository, std::string(name) + " names a file that is missing: " + shard, "the upload may not be complete; choose another revision");
+        if (!contains(available, shard))
+          throw UserError(repository, std::string(name) + " names a file that is missing: " + shard,
+                          "the upload may not be complete; choose another revision");
         needed.push_back(shard);
       }
     }
@@ -73,7 +88,8 @@ std::vector<std::string> needed_files(const std::vector<std::string>& available,
   }
   if (!found) {
     throw UserError(repository, "holds no weights: expected model.safetensors, its shards or pytorch_model.bin",
-                    "is it a model in Hugging Face's format? Set model.load_pretrained_weights: false to train its architecture from scratch");
+                    "is it a model in Hugging Face's format? Set model.load_pretrained_weights: false to train its "
+                    "architecture from scratch");
   }
   return needed;
 }

@@ -14,8 +14,9 @@ enum class HubFiles {
 };
 
 // The files to have, out of `available` (all names of the repository): configs, tokenizer files and, for kModel, weights: one
-// safetensors file, else a safetensors index with its shards, else the same as pytorch_model.bin; an adapter's weights beside them.
-// `read` gives the text of an index. Throws UserError naming `repository` when there are no weights or a shard is not available.
+// safetensors file, else a safetensors index with its shards, else the same as pytorch_model.bin; an adapter's weights beside
+// them. `read` gives the text of an index. Throws UserError naming `repository` when there are no weights or a shard is not
+// available.
 std::vector<std::string> needed_files(const std::vector<std::string>& available, HubFiles files, const std::string& repository,
                                       const std::function<std::string(const std::string& name)>& read);
 

@@ -38,7 +38,8 @@ double seconds(const char* name, double fallback) {
   if (text.empty()) return fallback;
   char* end = nullptr;
   const double value = std::strtod(text.c_str(), &end);
-  if (*end != '\0' || !(value > 0) || !std::isfinite(value)) throw UserError(name, "expected seconds above 0, got '" + text + "'", "correct the environment variable");
+  if (*end != '\0' || !(value > 0) || !std::isfinite(value))
+    throw UserError(name, "expected seconds above 0, got '" + text + "'", "correct the environment variable");
   return value;
 }
 
@@ -59,14 +60,16 @@ HubSettings hub_settings_from_environment() {
   if (std::string endpoint = variable("HF_ENDPOINT"); !endpoint.empty()) {
     while (endpoint.ends_with('/')) endpoint.pop_back();
     if (!endpoint.starts_with("http://") && !endpoint.starts_with("https://")) {
-      throw UserError("HF_ENDPOINT", "expected an http or https address, got '" + endpoint + "'", "correct the environment variable, or unset it");
+      throw UserError("HF_ENDPOINT", "expected an http or https address, got '" + endpoint + "'",
+                      "correct the environment variable, or unset it");
     }
     settings.endpoint = endpoint;
   }
   settings.token = read_token();
   // It becomes a header line: anything but visible ASCII would break it.
   if (!std::all_of(settings.token.begin(), settings.token.end(), [](unsigned char c) { return c > 32 && c < 127; })) {
-    throw UserError("HF_TOKEN", "expected a token of visible ASCII characters, got others", "copy it again from your account's settings");
+    throw UserError("HF_TOKEN", "expected a token of visible ASCII characters, got others",
+                    "copy it again from your account's settings");
   }
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
     if (settings.cache.empty() && !variable(name).empty()) settings.cache = expand_home(variable(name));

@@ -21,11 +21,10 @@ struct AttentionOptions {
 // q [batch, query, heads, head_dim], k and v [batch, key, kv_heads, head_dim] -> [batch, query, heads, head_dim]. heads is a
 // multiple of kv_heads; head h reads key head h / (heads / kv_heads), and keys are never repeated in memory by the fused form.
 // float32, bfloat16 or float64, one dtype for all three. A query that sees no key, padding included, gets zeros, and gives
-// and gets no gradient. No [query, key] mask is built, and with float32 and bfloat16 on the CPU no [query, key] scores are kept:
-// q, k, v, the result and one float32 a query and head are saved for backward.
-// Sums are float32 (float64 for float64). Error against float64: 4 eps(dtype) * max|v| * (1 + max|scaled score|).
-// Dao et al. 2022, arXiv:2205.14135 (tiles and the recomputing backward).
-// Throws UserError naming the shapes or options that do not fit.
+// and gets no gradient. No [query, key] mask is built, and with float32 and bfloat16 on the CPU no [query, key] scores are
+// kept: q, k, v, the result and one float32 a query and head are saved for backward. Sums are float32 (float64 for float64).
+// Error against float64: 4 eps(dtype) * max|v| * (1 + max|scaled score|). Dao et al. 2022, arXiv:2205.14135 (tiles and the
+// recomputing backward). Throws UserError naming the shapes or options that do not fit.
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options);
 
 }  // namespace oumi::kernels

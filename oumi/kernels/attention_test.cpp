@@ -31,7 +31,8 @@ bool sees(const AttentionOptions& options, std::int64_t batch, std::int64_t quer
 
 Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   const std::int64_t B = q.size(0), T = q.size(1), H = q.size(2), D = q.size(3), S = k.size(1), group = H / k.size(2);
-  const Tensor qd = q.detach().to(at::kDouble).contiguous(), kd = k.detach().to(at::kDouble).contiguous(), vd = v.detach().to(at::kDouble).contiguous();
+  const Tensor qd = q.detach().to(at::kDouble).contiguous(), kd = k.detach().to(at::kDouble).contiguous(),
+               vd = v.detach().to(at::kDouble).contiguous();
   const auto Q = qd.accessor<double, 4>(), K = kd.accessor<double, 4>(), V = vd.accessor<double, 4>();
   Tensor out = at::zeros({B, T, H, D}, at::kDouble);
   auto O = out.accessor<double, 4>();
@@ -50,7 +51,8 @@ Tensor reference(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
         }
         if (total == 0) continue;
         for (std::int64_t s = 0; s < S; ++s) {
-          for (std::int64_t d = 0; d < D; ++d) O[b][t][h][d] += weight[static_cast<std::size_t>(s)] / total * V[b][s][h / group][d];
+          for (std::int64_t d = 0; d < D; ++d)
+            O[b][t][h][d] += weight[static_cast<std::size_t>(s)] / total * V[b][s][h / group][d];
         }
       }
     }
@@ -76,7 +78,8 @@ struct Case {
 
 std::vector<Case> cases() {
   std::vector<Case> list;
-  const auto add = [&](const char* name, std::int64_t T, std::int64_t S, std::int64_t H, std::int64_t K, std::int64_t D, AttentionOptions options) {
+  const auto add = [&](const char* name, std::int64_t T, std::int64_t S, std::int64_t H, std::int64_t K, std::int64_t D,
+                       AttentionOptions options) {
     options.scale = 1 / std::sqrt(static_cast<double>(D));
     list.push_back({name, 2, T, S, H, K, D, options});
   };
@@ -102,14 +105,21 @@ std::vector<Case> cases() {
 }
 
 class Attention : public ::testing::TestWithParam<std::tuple<at::ScalarType, std::size_t>> {};
-INSTANTIATE_TEST_SUITE_P(Kernels, Attention, ::testing::Combine(::testing::Values(at::kFloat, at::kBFloat16, at::kDouble), ::testing::Range<std::size_t>(0, 18)),
-                         [](const auto& info) { return std::string(c10::toString(std::get<0>(info.param))) + "_" + cases()[std::get<1>(info.param)].name; });
+INSTANTIATE_TEST_SUITE_P(Kernels, Attention,
+                         ::testing::Combine(::testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
+                                            ::testing::Range<std::size_t>(0, 18)),
+                         [](const auto& info) {
+                           return std::string(c10::toString(std::get<0>(info.param))) + "_" +
+                                  cases()[std::get<1>(info.param)].name;
+                         });
 
 TEST_P(Attention, MatchesTheDefinition) {
   at::manual_seed(11);
   const auto type = std::get<0>(GetParam());
   const Case test = cases()[std::get<1>(GetParam())];
-  const auto make = [&](std::int64_t length, std::int64_t heads) { return at::randn({test.batch, length, heads, test.head_dim}, at::kDouble).to(type).requires_grad_(true); };
+  const auto make = [&](std::int64_t length, std::int64_t heads) {
+    return at::randn({test.batch, length, heads, test.head_dim}, at::kDouble).to(type).requires_grad_(true);
+  };
   const Tensor q = make(test.query, test.heads), k = make(test.key, test.kv_heads), v = make(test.key, test.kv_heads);
   const Tensor out = attention(q, k, v, test.options);
   EXPECT_EQ(out.scalar_type(), type);
@@ -122,7 +132,8 @@ TEST_P(Attention, MatchesTheDefinition) {
   const auto gradients = oumi::testing::projected_gradients({out}, {projection}, {q, k, v});
   std::vector<Tensor> wide;
   for (const Tensor& input : {q, k, v}) wide.push_back(input.detach().to(at::kDouble).requires_grad_(true));
-  const auto right = oumi::testing::projected_gradients({attention(wide[0], wide[1], wide[2], test.options)}, {projection.to(type)}, wide);
+  const auto right =
+      oumi::testing::projected_gradients({attention(wide[0], wide[1], wide[2], test.options)}, {projection.to(type)}, wide);
   for (std::size_t i = 0; i < 3; ++i) {
     const double scale = std::max(1.0, right[i].abs().max().item<double>());
     const double absolute = type == at::kBFloat16 ? 2e-2 : type == at::kFloat ? 5e-6 : 1e-11;
@@ -136,7 +147,8 @@ TEST(Kernels, AttentionGradientsMatchCentralDifferences) {
                                    AttentionOptions{.soft_cap = 1.5}, AttentionOptions{.segment_ids = segments(2, 5)}}) {
     options.scale = 0.6;
     const auto make = [](std::int64_t heads) { return at::randn({2, 5, heads, 3}, at::kDouble).requires_grad_(true); };
-    oumi::testing::gradcheck([&](const auto& in) { return std::vector<Tensor>{attention(in[0], in[1], in[2], options)}; }, {make(4), make(2), make(2)});
+    oumi::testing::gradcheck([&](const auto& in) { return std::vector<Tensor>{attention(in[0], in[1], in[2], options)}; },
+                             {make(4), make(2), make(2)});
   }
 }
 

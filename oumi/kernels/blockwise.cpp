@@ -15,8 +15,9 @@ namespace {
 constexpr std::int64_t kBlocksPerTask = 64;
 
 // FP4's 16 values, sign and three bits, over the largest.
-constexpr std::array<float, 16> kFp4 = {0.0F,  0.0625F / 12,  8.0F / 12,  1.0F,  4.0F / 12,  6.0F / 12,  2.0F / 12,  3.0F / 12,
-                                        -0.0F, -0.0625F / 12, -8.0F / 12, -1.0F, -4.0F / 12, -6.0F / 12, -2.0F / 12, -3.0F / 12};
+constexpr std::array<float, 16> kFp4 = {0.0F,       0.0625F / 12, 8.0F / 12,  1.0F,          4.0F / 12,  6.0F / 12,
+                                        2.0F / 12,  3.0F / 12,    -0.0F,      -0.0625F / 12, -8.0F / 12, -1.0F,
+                                        -4.0F / 12, -6.0F / 12,   -2.0F / 12, -3.0F / 12};
 
 // The quantiles of N(0, 1) that QLoRA's appendix lists.
 constexpr std::array<float, 16> kNf4 = {-1.0F,
@@ -51,7 +52,8 @@ SortedTable sort_table(const std::array<float, 16>& table) {
 }
 
 std::uint8_t nearest_of_16(const SortedTable& table, float x) {
-  return table.code[static_cast<std::size_t>(std::lower_bound(table.middles.begin(), table.middles.end(), x) - table.middles.begin())];
+  return table
+      .code[static_cast<std::size_t>(std::lower_bound(table.middles.begin(), table.middles.end(), x) - table.middles.begin())];
 }
 
 float largest(const float* values, std::int64_t count) {
@@ -61,7 +63,8 @@ float largest(const float* values, std::int64_t count) {
 }
 
 Tensor flat_floats(const Tensor& values) {
-  if (!values.is_cpu() || !values.is_floating_point()) throw UserError("quantisation", cat("expected floating-point numbers on the CPU, got ", values.toString()));
+  if (!values.is_cpu() || !values.is_floating_point())
+    throw UserError("quantisation", cat("expected floating-point numbers on the CPU, got ", values.toString()));
   return values.detach().to(at::kFloat).contiguous().view(-1);
 }
 
@@ -76,7 +79,8 @@ std::array<float, 256> make_dynamic_map(bool with_sign) {
     const auto decade = static_cast<float>(std::pow(10.0, i - (kDecades - 1)));
     const float step = (1.0F - 0.1F) / static_cast<float>(items - 1);
     const auto boundary = [&](int k) {
-      return k < items / 2 ? std::fma(step, static_cast<float>(k), 0.1F) : std::fma(-step, static_cast<float>(items - 1 - k), 1.0F);
+      return k < items / 2 ? std::fma(step, static_cast<float>(k), 0.1F)
+                           : std::fma(-step, static_cast<float>(items - 1 - k), 1.0F);
     };
     for (int k = 0; k + 1 < items; ++k) {
       const float value = decade * ((boundary(k) + boundary(k + 1)) / 2.0F);
@@ -91,7 +95,8 @@ std::array<float, 256> make_dynamic_map(bool with_sign) {
 }
 
 template <class Out>
-void dequantize(Out* out, const std::uint8_t* codes, const float* absmax, const std::array<float, 16>& table, std::int64_t count) {
+void dequantize(Out* out, const std::uint8_t* codes, const float* absmax, const std::array<float, 16>& table,
+                std::int64_t count) {
   const std::int64_t blocks = (count + kFourBitBlock - 1) / kFourBitBlock;
   cpu::parallel_for(0, blocks, kBlocksPerTask, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t block = first; block < last; ++block) {
@@ -118,7 +123,10 @@ EightBitMap::EightBitMap(const std::array<float, 256>& values) : values_(values)
   for (std::uint32_t upper = 0; upper < (1U << 16); ++upper) {
     // Among negative numbers, larger bits are lesser numbers.
     const auto least = std::bit_cast<float>(upper << 16 | (upper >> 15 == 1 ? 0xFFFFU : 0U));
-    first_[upper] = std::isnan(least) ? 255 : static_cast<std::uint8_t>(std::lower_bound(middles_.begin(), middles_.end(), least) - middles_.begin());
+    first_[upper] =
+        std::isnan(least)
+            ? 255
+            : static_cast<std::uint8_t>(std::lower_bound(middles_.begin(), middles_.end(), least) - middles_.begin());
   }
 }
 
@@ -144,7 +152,8 @@ FourBitBlocks quantize_4bit(const Tensor& values, FourBitType type) {
       const auto code = [&](std::int64_t i) -> unsigned {
         return nearest_of_16(table, i < count ? std::clamp(in[begin + i] * scale, -1.0F, 1.0F) : 0.0F);
       };
-      for (std::int64_t i = 0; i < count; i += 2) codes[(begin + i) / 2] = static_cast<std::uint8_t>(code(i) << 4 | code(i + 1));
+      for (std::int64_t i = 0; i < count; i += 2)
+        codes[(begin + i) / 2] = static_cast<std::uint8_t>(code(i) << 4 | code(i + 1));
     }
   });
   return result;

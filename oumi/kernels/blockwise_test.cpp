@@ -23,7 +23,8 @@ namespace {
 // A safetensors file read by hand: the reader lives above this folder.
 TensorDict read_golden() {
   const char* source = std::getenv("OUMI_SOURCE_DIR");
-  const std::string bytes = read_text_file(cat(source == nullptr ? "." : source, "/tests/golden/adapters/blockwise.safetensors"));
+  const std::string bytes =
+      read_text_file(cat(source == nullptr ? "." : source, "/tests/golden/adapters/blockwise.safetensors"));
   std::uint64_t header = 0;
   std::memcpy(&header, bytes.data(), 8);
   TensorDict tensors;
@@ -32,7 +33,8 @@ TensorDict read_golden() {
     if (name == "__metadata__") continue;
     const auto dtype = entry["dtype"] == "F32" ? at::kFloat : entry["dtype"] == "BF16" ? at::kBFloat16 : at::kByte;
     char* data = const_cast<char*>(bytes.data()) + 8 + header + entry["data_offsets"][0].get<std::size_t>();
-    tensors.set(name, at::from_blob(data, entry["shape"].get<std::vector<std::int64_t>>(), at::TensorOptions().dtype(dtype)).clone());
+    tensors.set(name,
+                at::from_blob(data, entry["shape"].get<std::vector<std::int64_t>>(), at::TensorOptions().dtype(dtype)).clone());
   }
   return tensors;
 }
@@ -42,7 +44,9 @@ const TensorDict& golden() {
   return tensors;
 }
 
-Tensor tensor_of(const std::array<float, 256>& values) { return at::from_blob(const_cast<float*>(values.data()), {256}, at::kFloat).clone(); }
+Tensor tensor_of(const std::array<float, 256>& values) {
+  return at::from_blob(const_cast<float*>(values.data()), {256}, at::kFloat).clone();
+}
 
 Tensor dense(const FourBitBlocks& blocks, FourBitType type, const Tensor& like) {
   Tensor out = at::empty_like(like);

@@ -16,7 +16,9 @@ void expect(bool condition, const char* kernel, const std::string& expected, con
   throw UserError(call_path::current_path(), cat(kernel, ": expected ", expected, ", got ", got...));
 }
 
-inline bool is_float_type(at::ScalarType type) { return type == at::kFloat || type == at::kBFloat16 || type == at::kDouble || type == at::kHalf; }
+inline bool is_float_type(at::ScalarType type) {
+  return type == at::kFloat || type == at::kBFloat16 || type == at::kDouble || type == at::kHalf;
+}
 
 // The type that sums are kept in.
 inline at::ScalarType accumulation_type(at::ScalarType type) { return type == at::kDouble ? at::kDouble : at::kFloat; }

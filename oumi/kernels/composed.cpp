@@ -32,7 +32,9 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) { return at::silu(gate) * up
 
 Tensor geglu(const Tensor& gate, const Tensor& up) { return at::gelu(gate, "tanh") * up; }
 
-Tensor conv_relu_pool(const Tensor& x, const Tensor& weight, const Tensor& bias) { return at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2}); }
+Tensor conv_relu_pool(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2});
+}
 
 namespace {
 
@@ -53,13 +55,14 @@ struct KeyRange {
 KeyRange visible_keys(const AttentionOptions& options, std::int64_t first, std::int64_t last, std::int64_t keys) {
   KeyRange range{0, keys};
   if (options.causal) range.end = std::min(keys, options.key_offset + last);
-  if (options.sliding_window > 0) range.begin = std::max<std::int64_t>(0, options.key_offset + first - options.sliding_window + 1);
+  if (options.sliding_window > 0)
+    range.begin = std::max<std::int64_t>(0, options.key_offset + first - options.sliding_window + 1);
   range.begin = std::min(range.begin, range.end);
   return range;
 }
 
-// Which keys of the range each of the queries [first, last) sees: bool, broadcastable to [batch, 1, queries, keys]. Undefined when
-// every query sees every key.
+// Which keys of the range each of the queries [first, last) sees: bool, broadcastable to [batch, 1, queries, keys]. Undefined
+// when every query sees every key.
 Tensor visibility(const AttentionOptions& options, std::int64_t first, std::int64_t last, KeyRange range, c10::Device device) {
   const auto positions = at::TensorOptions().dtype(at::kLong).device(device);
   const Tensor query = at::arange(options.key_offset + first, options.key_offset + last, positions).unsqueeze(1);
@@ -68,7 +71,8 @@ Tensor visibility(const AttentionOptions& options, std::int64_t first, std::int6
   if (options.causal) seen = key.le(query);
   if (options.sliding_window > 0) seen = seen.logical_and(key.gt(query - options.sliding_window));
   if (options.segment_ids.defined()) {
-    const Tensor query_segment = options.segment_ids.narrow(1, options.key_offset + first, last - first).unsqueeze(1).unsqueeze(3);
+    const Tensor query_segment =
+        options.segment_ids.narrow(1, options.key_offset + first, last - first).unsqueeze(1).unsqueeze(3);
     const Tensor key_segment = options.segment_ids.narrow(1, range.begin, range.end - range.begin).unsqueeze(1).unsqueeze(2);
     const Tensor same = query_segment.eq(key_segment).logical_and(query_segment.ge(0));
     seen = seen.defined() ? seen.logical_and(same) : same;
@@ -76,7 +80,8 @@ Tensor visibility(const AttentionOptions& options, std::int64_t first, std::int6
   return seen;
 }
 
-// One block of queries in plain operations. q [batch, heads, query, head_dim], k and v the visible keys [batch, heads, key, head_dim].
+// One block of queries in plain operations. q [batch, heads, query, head_dim], k and v the visible keys [batch, heads, key,
+// head_dim].
 Tensor attend(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& seen, const AttentionOptions& options) {
   Tensor scores = at::matmul(q, k.transpose(-2, -1)).to(accumulation_type(q.scalar_type())) * options.scale;
   if (options.soft_cap > 0) scores = at::tanh(scores / options.soft_cap) * options.soft_cap;
@@ -91,7 +96,8 @@ bool fits_scaled_dot_product(const Tensor& q, const Tensor& k, const AttentionOp
   if (options.soft_cap > 0 || options.segment_ids.defined()) return false;
   if (options.sliding_window > 0 && options.sliding_window < k.size(1)) return false;
   // Its causal form takes the first query to stand at the first key.
-  return !options.causal || (options.key_offset == 0 && q.size(1) == k.size(1)) || (q.size(1) == 1 && options.key_offset + 1 == k.size(1));
+  return !options.causal || (options.key_offset == 0 && q.size(1) == k.size(1)) ||
+         (q.size(1) == 1 && options.key_offset + 1 == k.size(1));
 }
 
 }  // namespace
@@ -111,7 +117,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
   }
   if (fits_scaled_dot_product(q, k, options)) {
     const bool causal = options.causal && q.size(1) > 1;
-    return at::scaled_dot_product_attention(query, key, value, /*attn_mask=*/{}, /*dropout_p=*/0.0, causal, options.scale).transpose(1, 2);
+    return at::scaled_dot_product_attention(query, key, value, /*attn_mask=*/{}, /*dropout_p=*/0.0, causal, options.scale)
+        .transpose(1, 2);
   }
   constexpr std::int64_t kBlock = 128;
   std::vector<Tensor> blocks;
@@ -120,7 +127,8 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
     const KeyRange range = visible_keys(options, first, last, k.size(1));
     const std::int64_t keys = range.end - range.begin;
     const Tensor seen = visibility(options, first, last, range, q.device());
-    blocks.push_back(attend(query.narrow(2, first, last - first), key.narrow(2, range.begin, keys), value.narrow(2, range.begin, keys), seen, options));
+    blocks.push_back(attend(query.narrow(2, first, last - first), key.narrow(2, range.begin, keys),
+                            value.narrow(2, range.begin, keys), seen, options));
   }
   return blocks.empty() ? at::zeros_like(q) : at::cat(blocks, 2).transpose(1, 2);
 }

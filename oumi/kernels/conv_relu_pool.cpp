@@ -26,9 +26,12 @@ cpu::ConvReluPool shape_of(const Tensor& x, const Tensor& weight) {
 }
 
 // An empty tensor [B, F, P, Q] in channels-last order.
-Tensor channels_last(at::IntArrayRef sizes, const at::TensorOptions& options) { return at::empty(sizes, options, at::MemoryFormat::ChannelsLast); }
+Tensor channels_last(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  return at::empty(sizes, options, at::MemoryFormat::ChannelsLast);
+}
 
-// A window's products in the order of the sum: the filter's [C, K, K] index and the offset into an image in channels-last order.
+// A window's products in the order of the sum: the filter's [C, K, K] index and the offset into an image in channels-last
+// order.
 struct Products {
   std::vector<std::int32_t> filter, image;
 };
@@ -51,13 +54,15 @@ Products products_of(const cpu::ConvReluPool& shape) {
 
 // [filter blocks, products, kFilterBlock], zeros beyond the last filter.
 Tensor pack_for_forward(const Tensor& weight, const cpu::ConvReluPool& shape, const Products& products) {
-  const auto count = static_cast<std::int64_t>(products.filter.size()), blocks = (shape.filters + cpu::kFilterBlock - 1) / cpu::kFilterBlock;
+  const auto count = static_cast<std::int64_t>(products.filter.size()),
+             blocks = (shape.filters + cpu::kFilterBlock - 1) / cpu::kFilterBlock;
   const Tensor packed = at::zeros({blocks, count, cpu::kFilterBlock}, weight.options());
   const float* from = weight.const_data_ptr<float>();
   float* to = packed.mutable_data_ptr<float>();
   for (std::int64_t f = 0; f < shape.filters; ++f) {
     float* lane = to + f / cpu::kFilterBlock * count * cpu::kFilterBlock + f % cpu::kFilterBlock;
-    for (std::int64_t i = 0; i < count; ++i) lane[i * cpu::kFilterBlock] = from[f * count + products.filter[static_cast<std::size_t>(i)]];
+    for (std::int64_t i = 0; i < count; ++i)
+      lane[i * cpu::kFilterBlock] = from[f * count + products.filter[static_cast<std::size_t>(i)]];
   }
   return packed;
 }
@@ -68,7 +73,8 @@ void pack_runs(const cpu::ConvReluPool& shape, const float* weight, float* runs)
   for (std::int64_t f = 0; f < shape.filters; ++f) {
     for (std::int64_t c = 0; c < shape.channels; ++c) {
       for (std::int64_t row = 0; row < shape.size; ++row) {
-        for (std::int64_t column = 0; column < shape.size; ++column) runs[(f * shape.size + row) * run + column * shape.channels + c] = *weight++;
+        for (std::int64_t column = 0; column < shape.size; ++column)
+          runs[(f * shape.size + row) * run + column * shape.channels + c] = *weight++;
       }
     }
   }
@@ -79,7 +85,8 @@ void unpack_runs(const cpu::ConvReluPool& shape, const float* runs, float* weigh
   for (std::int64_t f = 0; f < shape.filters; ++f) {
     for (std::int64_t c = 0; c < shape.channels; ++c) {
       for (std::int64_t row = 0; row < shape.size; ++row) {
-        for (std::int64_t column = 0; column < shape.size; ++column) *weight++ = runs[(f * shape.size + row) * run + column * shape.channels + c];
+        for (std::int64_t column = 0; column < shape.size; ++column)
+          *weight++ = runs[(f * shape.size + row) * run + column * shape.channels + c];
       }
     }
   }
@@ -122,8 +129,8 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
     auto* to = out.mutable_data_ptr<float>();
     auto* winner = winners.mutable_data_ptr<std::uint8_t>();
     for_images(images, shape, [&](std::int64_t i) {
-      cpu::simd().conv_relu_pool_forward(shape, from + i * pixels, packed.const_data_ptr<float>(), products.image.data(), padded_bias.const_data_ptr<float>(),
-                                         to + i * outputs, winner + i * outputs);
+      cpu::simd().conv_relu_pool_forward(shape, from + i * pixels, packed.const_data_ptr<float>(), products.image.data(),
+                                         padded_bias.const_data_ptr<float>(), to + i * outputs, winner + i * outputs);
     });
     context->save_for_backward({input, filters, winners});
     return out;
@@ -141,15 +148,16 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
     // Each filter's sum goes through the images in order: the same bits at any number of threads.
     const Tensor total = at::zeros({run_floats + shape.filters}, weight.options());
     float* grad_weight_runs = total.mutable_data_ptr<float>();
-    cpu::parallel_for(0, shape.filters, cpu::grain_of(images * work_of(shape) / shape.filters), [&](std::int64_t first, std::int64_t last) {
-      float* image = image_scratch(pixels + kSlack);
-      std::memset(image + pixels, 0, kSlack * sizeof(float));
-      for (std::int64_t i = 0; i < images; ++i) {
-        std::memcpy(image, input.const_data_ptr<float>() + i * pixels, static_cast<std::size_t>(pixels) * sizeof(float));
-        cpu::simd().conv_relu_pool_backward_weight(shape, image, winner + i * outputs, grad_out + i * outputs, first, last, grad_weight_runs,
-                                                   grad_weight_runs + run_floats);
-      }
-    });
+    cpu::parallel_for(
+        0, shape.filters, cpu::grain_of(images * work_of(shape) / shape.filters), [&](std::int64_t first, std::int64_t last) {
+          float* image = image_scratch(pixels + kSlack);
+          std::memset(image + pixels, 0, kSlack * sizeof(float));
+          for (std::int64_t i = 0; i < images; ++i) {
+            std::memcpy(image, input.const_data_ptr<float>() + i * pixels, static_cast<std::size_t>(pixels) * sizeof(float));
+            cpu::simd().conv_relu_pool_backward_weight(shape, image, winner + i * outputs, grad_out + i * outputs, first, last,
+                                                       grad_weight_runs, grad_weight_runs + run_floats);
+          }
+        });
     const Tensor grad_weight = at::empty(weight.sizes(), weight.options());
     unpack_runs(shape, grad_weight_runs, grad_weight.mutable_data_ptr<float>());
     Tensor grad_input;
@@ -160,8 +168,8 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
       for_images(images, shape, [&](std::int64_t i) {
         float* image = image_scratch(2 * (pixels + kSlack));
         std::memset(image, 0, static_cast<std::size_t>(2 * (pixels + kSlack)) * sizeof(float));
-        cpu::simd().conv_relu_pool_backward_image(shape, runs.const_data_ptr<float>(), winner + i * outputs, grad_out + i * outputs, image,
-                                                  image + pixels + kSlack);
+        cpu::simd().conv_relu_pool_backward_image(shape, runs.const_data_ptr<float>(), winner + i * outputs,
+                                                  grad_out + i * outputs, image, image + pixels + kSlack);
         std::memcpy(grad_input.mutable_data_ptr<float>() + i * pixels, image, static_cast<std::size_t>(pixels) * sizeof(float));
       });
     }
@@ -172,10 +180,11 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
 }  // namespace
 
 Tensor conv_relu_pool(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  expect(x.dim() == 4 && weight.dim() == 4 && x.size(1) == weight.size(1) && weight.size(2) == weight.size(3) && x.size(2) > weight.size(2) &&
-             x.size(3) > weight.size(3) && bias.dim() == 1 && bias.size(0) == weight.size(0),
-         "conv_relu_pool", "x [batch, channels, height > size, width > size], weight [filters, channels, size, size] and bias [filters]", x.sizes(), ", ",
-         weight.sizes(), ", ", bias.sizes());
+  expect(x.dim() == 4 && weight.dim() == 4 && x.size(1) == weight.size(1) && weight.size(2) == weight.size(3) &&
+             x.size(2) > weight.size(2) && x.size(3) > weight.size(3) && bias.dim() == 1 && bias.size(0) == weight.size(0),
+         "conv_relu_pool",
+         "x [batch, channels, height > size, width > size], weight [filters, channels, size, size] and bias [filters]",
+         x.sizes(), ", ", weight.sizes(), ", ", bias.sizes());
   const auto fits = [](const Tensor& tensor) { return cpu::has_loops(tensor) && tensor.scalar_type() == at::kFloat; };
   const bool fused = fits(x) && fits(weight) && fits(bias) && x.size(0) > 0 && x.numel() / x.size(0) <= kMostImageFloats;
   return fused ? ConvReluPool::apply(x, weight, bias) : composed::conv_relu_pool(x, weight, bias);

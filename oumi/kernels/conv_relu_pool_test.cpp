@@ -28,7 +28,9 @@ namespace {
 
 using oumi::testing::expect_close;
 
-Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias) { return at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2}); }
+Tensor reference(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return at::max_pool2d(at::relu(at::conv2d(x, weight, bias)), {2, 2});
+}
 
 struct Case {
   std::int64_t batch, channels, height, width, filters, size;
@@ -36,9 +38,15 @@ struct Case {
 
 TEST(Kernels, ConvReluPoolMatchesTheComposition) {
   at::manual_seed(1);
-  for (const Case& test : std::vector<Case>{{5, 1, 28, 28, 20, 5}, {3, 20, 12, 12, 20, 5}, {1, 3, 9, 14, 7, 2}, {2, 2, 6, 5, 30, 3}, {9, 4, 8, 8, 24, 1}, {1, 1, 3, 3, 1, 2}}) {
+  for (const Case& test : std::vector<Case>{{5, 1, 28, 28, 20, 5},
+                                            {3, 20, 12, 12, 20, 5},
+                                            {1, 3, 9, 14, 7, 2},
+                                            {2, 2, 6, 5, 30, 3},
+                                            {9, 4, 8, 8, 24, 1},
+                                            {1, 1, 3, 3, 1, 2}}) {
     const std::string what = std::to_string(test.channels) + " channels, " + std::to_string(test.filters) + " filters";
-    std::vector<Tensor> inputs{at::randn({test.batch, test.channels, test.height, test.width}), at::randn({test.filters, test.channels, test.size, test.size}), at::randn({test.filters})};
+    std::vector<Tensor> inputs{at::randn({test.batch, test.channels, test.height, test.width}),
+                               at::randn({test.filters, test.channels, test.size, test.size}), at::randn({test.filters})};
     std::vector<Tensor> wide;
     for (Tensor& input : inputs) {
       input.requires_grad_(true);
@@ -48,11 +56,14 @@ TEST(Kernels, ConvReluPoolMatchesTheComposition) {
     const double terms = std::sqrt(static_cast<double>(test.channels * test.size * test.size));
     expect_close(out, expected, {1e-6, 2e-6 * terms}, what);
     const Tensor projection = at::randn(out.sizes());
-    const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs), right = oumi::testing::projected_gradients({expected}, {projection}, wide);
+    const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs),
+               right = oumi::testing::projected_gradients({expected}, {projection}, wide);
     for (std::size_t i = 0; i < gradients.size(); ++i) {
-      expect_close(gradients[i], right[i], {1e-5, 1e-6 * right[i].abs().max().item<double>()}, what + " gradient " + std::to_string(i));
+      expect_close(gradients[i], right[i], {1e-5, 1e-6 * right[i].abs().max().item<double>()},
+                   what + " gradient " + std::to_string(i));
     }
-    EXPECT_TRUE(conv_relu_pool(inputs[0].detach().contiguous(at::MemoryFormat::ChannelsLast), inputs[1], inputs[2]).equal(out)) << what;
+    EXPECT_TRUE(conv_relu_pool(inputs[0].detach().contiguous(at::MemoryFormat::ChannelsLast), inputs[1], inputs[2]).equal(out))
+        << what;
   }
 }
 
@@ -60,11 +71,13 @@ TEST(Kernels, ConvReluPoolMatchesTheComposition) {
 TEST(Kernels, ConvReluPoolAddsInTheOrderOfLibTorch) {
   // oneDNN goes by the processor, ours by LibTorch's ATEN_CPU_CAPABILITY.
   const bool wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
-  if (std::string_view(cpu::simd().name) != (wide ? "avx512" : "avx2")) GTEST_SKIP() << "compared where both use the same instructions";
+  if (std::string_view(cpu::simd().name) != (wide ? "avx512" : "avx2"))
+    GTEST_SKIP() << "compared where both use the same instructions";
   at::manual_seed(4);
   const int threads = at::get_num_threads();
   for (const Case& test : std::vector<Case>{{16, 1, 28, 28, 20, 5}, {16, 20, 12, 12, 20, 5}, {3, 20, 12, 12, 20, 5}}) {
-    std::vector<Tensor> inputs{at::randn({test.batch, test.channels, test.height, test.width}), at::randn({test.filters, test.channels, test.size, test.size}), at::randn({test.filters})};
+    std::vector<Tensor> inputs{at::randn({test.batch, test.channels, test.height, test.width}),
+                               at::randn({test.filters, test.channels, test.size, test.size}), at::randn({test.filters})};
     for (Tensor& input : inputs) input.requires_grad_(true);
     at::set_num_threads(1);
     const Tensor expected = reference(inputs[0], inputs[1], inputs[2]);
@@ -75,7 +88,8 @@ TEST(Kernels, ConvReluPoolAddsInTheOrderOfLibTorch) {
     EXPECT_TRUE(out.equal(expected)) << "forward, " << test.channels << " channels";
     const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs);
     for (const std::size_t i : test.channels == 1 ? std::vector<std::size_t>{1, 2} : std::vector<std::size_t>{0, 1, 2}) {
-      EXPECT_TRUE(gradients[i].equal(right[i])) << "gradient " << i << ", " << test.channels << " channels: " << (gradients[i] - right[i]).abs().max().item<double>();
+      EXPECT_TRUE(gradients[i].equal(right[i]))
+          << "gradient " << i << ", " << test.channels << " channels: " << (gradients[i] - right[i]).abs().max().item<double>();
     }
   }
 }
@@ -106,7 +120,8 @@ TEST(Kernels, ConvReluPoolGradientsMatchCentralDifferences) {
 TEST(Kernels, ConvReluPoolSendsTiesToTheFirstAndLetsNaNThrough) {
   // All sums of a window are equal, so that the gradient belongs to its first pixel.
   const Tensor x = at::ones({1, 1, 5, 5}).requires_grad_(true), weight = at::ones({1, 1, 2, 2}), bias = at::ones({1});
-  const auto ours = torch::autograd::grad({conv_relu_pool(x, weight, bias).sum()}, {x}), theirs = torch::autograd::grad({reference(x, weight, bias).sum()}, {x});
+  const auto ours = torch::autograd::grad({conv_relu_pool(x, weight, bias).sum()}, {x}),
+             theirs = torch::autograd::grad({reference(x, weight, bias).sum()}, {x});
   EXPECT_TRUE(ours[0].equal(theirs[0]));
   Tensor broken = at::ones({1, 1, 5, 5});
   broken[0][0][0][1] = std::numeric_limits<float>::quiet_NaN();
@@ -135,11 +150,13 @@ TEST(Kernels, LinearByFloat32MatchesFloat64) {
         wide.push_back(input.detach().to(at::kDouble).requires_grad_(true));
       }
       const auto run = [&](std::vector<Tensor>& in) { return with_bias ? std::optional<Tensor>(in[2]) : std::nullopt; };
-      const Tensor out = cpu::linear_by_float32(inputs[0], inputs[1], run(inputs), at::kBFloat16), expected = kernels::linear(wide[0], wide[1], run(wide));
+      const Tensor out = cpu::linear_by_float32(inputs[0], inputs[1], run(inputs), at::kBFloat16),
+                   expected = kernels::linear(wide[0], wide[1], run(wide));
       EXPECT_EQ(out.scalar_type(), at::kBFloat16);
       expect_close(out, expected, {4e-3, 1e-5}, "out");  // one rounding
       const Tensor projection = at::randn(out.sizes()).to(at::kBFloat16);
-      const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs), right = oumi::testing::projected_gradients({expected}, {projection}, wide);
+      const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs),
+                 right = oumi::testing::projected_gradients({expected}, {projection}, wide);
       for (std::size_t i = 0; i < gradients.size(); ++i) {
         EXPECT_EQ(gradients[i].scalar_type(), type);
         expect_close(gradients[i], right[i], {type == at::kFloat ? 1e-5 : 4e-3, 1e-5}, "gradient " + std::to_string(i));

@@ -44,7 +44,8 @@ Tensor reference_rotary(const Tensor& x, const Tensor& cos, const Tensor& sin) {
 
 // Forward and gradients of `function` in `inputs`' types against `reference` in float64.
 template <class Function, class Reference>
-void compare(Function&& function, Reference&& reference, const std::vector<Tensor>& inputs, Tolerance bound, const std::string& what) {
+void compare(Function&& function, Reference&& reference, const std::vector<Tensor>& inputs, Tolerance bound,
+             const std::string& what) {
   std::vector<Tensor> wide_inputs;
   for (const Tensor& input : inputs) wide_inputs.push_back(wide(input));
   const std::vector<Tensor> actual = function(inputs), expected = reference(wide_inputs);
@@ -105,7 +106,8 @@ TEST_P(Types, AddRmsNormMatchesTheFormula) {
           const Tensor sum = in[0] + in[1];
           return std::vector<Tensor>{reference_rms_norm(sum, in[2], 1e-5, false), sum};
         },
-        {random(shape, GetParam()), random(shape, GetParam()), random({shape.back()}, GetParam())}, tolerance(GetParam()), cat_shape(shape));
+        {random(shape, GetParam()), random(shape, GetParam()), random({shape.back()}, GetParam())}, tolerance(GetParam()),
+        cat_shape(shape));
   }
 }
 
@@ -113,9 +115,11 @@ TEST_P(Types, GatedActivationsMatchTheFormulas) {
   for (const auto& shape : std::vector<std::vector<std::int64_t>>{{3, 5, 64}, {37}, {1}, {0, 4}, {33, 1000}}) {
     const std::vector<Tensor> inputs{random(shape, GetParam()), random(shape, GetParam())};
     compare([](const auto& in) { return std::vector<Tensor>{swiglu(in[0], in[1])}; },
-            [](const auto& in) { return std::vector<Tensor>{reference_swiglu(in[0], in[1])}; }, inputs, tolerance(GetParam()), "swiglu" + cat_shape(shape));
+            [](const auto& in) { return std::vector<Tensor>{reference_swiglu(in[0], in[1])}; }, inputs, tolerance(GetParam()),
+            "swiglu" + cat_shape(shape));
     compare([](const auto& in) { return std::vector<Tensor>{geglu(in[0], in[1])}; },
-            [](const auto& in) { return std::vector<Tensor>{reference_geglu(in[0], in[1])}; }, inputs, tolerance(GetParam()), "geglu" + cat_shape(shape));
+            [](const auto& in) { return std::vector<Tensor>{reference_geglu(in[0], in[1])}; }, inputs, tolerance(GetParam()),
+            "geglu" + cat_shape(shape));
   }
 }
 
@@ -130,7 +134,9 @@ TEST_P(Types, RotaryMatchesTheFormula) {
             auto [q, k] = apply_rotary(in[0], in[1], cos, sin);
             return std::vector<Tensor>{q, k};
           },
-          [&](const auto& in) { return std::vector<Tensor>{reference_rotary(in[0], cos, sin), reference_rotary(in[1], cos, sin)}; },
+          [&](const auto& in) {
+            return std::vector<Tensor>{reference_rotary(in[0], cos, sin), reference_rotary(in[1], cos, sin)};
+          },
           {random({2, 9, 6, 64}, GetParam()), random({2, 9, 2, 64}, GetParam())}, tolerance(GetParam()), "rotary");
     }
   }
@@ -138,7 +144,8 @@ TEST_P(Types, RotaryMatchesTheFormula) {
 
 TEST_P(Types, NonContiguousInputsGiveTheSameResult) {
   const auto type = GetParam();
-  const Tensor x = random({5, 48, 3}, type, false).transpose(1, 2), weight = random({48}, type, false), up = random({48, 3, 5}, type, false).permute({2, 1, 0});
+  const Tensor x = random({5, 48, 3}, type, false).transpose(1, 2), weight = random({48}, type, false),
+               up = random({48, 3, 5}, type, false).permute({2, 1, 0});
   expect_close(rms_norm(x, weight, {}), rms_norm(x.contiguous(), weight, {}), tolerance(type));
   expect_close(swiglu(x, up), swiglu(x.contiguous(), up.contiguous()), tolerance(type));
   const Tensor q = random({2, 4, 9, 64}, type, false).transpose(1, 2), k = random({2, 2, 9, 64}, type, false).transpose(1, 2);
@@ -192,7 +199,8 @@ std::string error_of(Action&& action) {
 TEST(Kernels, WrongShapesAreNamed) {
   using ::testing::HasSubstr;
   const Tensor x = at::randn({2, 3, 4, 8}), angle = at::randn({3, 4});
-  EXPECT_THAT(error_of([&] { rms_norm(x, at::randn({7}), {}); }), HasSubstr("rms_norm: expected x [*, hidden] and weight [hidden], got [2, 3, 4, 8] and [7]"));
+  EXPECT_THAT(error_of([&] { rms_norm(x, at::randn({7}), {}); }),
+              HasSubstr("rms_norm: expected x [*, hidden] and weight [hidden], got [2, 3, 4, 8] and [7]"));
   EXPECT_THAT(error_of([&] { add_rms_norm(x, at::randn({2, 3, 4, 1}), at::randn({8}), {}); }), HasSubstr("residual"));
   EXPECT_THAT(error_of([&] { swiglu(x, at::randn({2})); }), HasSubstr("swiglu"));
   EXPECT_THAT(error_of([&] { geglu(x, x.to(at::kDouble)); }), HasSubstr("one floating-point dtype"));

@@ -15,8 +15,8 @@ using torch::autograd::variable_list;
 
 void check(const char* name, const Tensor& gate, const Tensor& up) {
   expect(gate.sizes() == up.sizes(), name, cat("up of gate's shape ", gate.sizes()), up.sizes());
-  expect(is_float_type(gate.scalar_type()) && gate.scalar_type() == up.scalar_type(), name, "gate and up of one floating-point dtype",
-         gate.scalar_type(), " and ", up.scalar_type());
+  expect(is_float_type(gate.scalar_type()) && gate.scalar_type() == up.scalar_type(), name,
+         "gate and up of one floating-point dtype", gate.scalar_type(), " and ", up.scalar_type());
 }
 
 // Elements are independent, so that any split among threads gives the same bits.
@@ -28,8 +28,16 @@ class GatedActivation : public torch::autograd::Function<GatedActivation> {
     const Tensor packed_gate = gate.contiguous(), packed_up = up.contiguous(), out = at::empty_like(packed_gate);
     cpu::by_type(gate.scalar_type(), [&](auto type) {
       using T = decltype(type);
-      const cpu::Gated<T> arguments{cpu::pointer<T>(packed_gate), cpu::pointer<T>(packed_up), cpu::pointer<T>(out), nullptr, nullptr, nullptr, activation};
-      cpu::for_rows(gate.numel(), kElementsOfARow, [&](std::int64_t first, std::int64_t last) { cpu::simd().loops<T>().gated_forward(arguments, first, last); });
+      const cpu::Gated<T> arguments{cpu::pointer<T>(packed_gate),
+                                    cpu::pointer<T>(packed_up),
+                                    cpu::pointer<T>(out),
+                                    nullptr,
+                                    nullptr,
+                                    nullptr,
+                                    activation};
+      cpu::for_rows(gate.numel(), kElementsOfARow, [&](std::int64_t first, std::int64_t last) {
+        cpu::simd().loops<T>().gated_forward(arguments, first, last);
+      });
     });
     context->save_for_backward({packed_gate, packed_up});
     context->saved_data["activation"] = static_cast<std::int64_t>(activation);
@@ -43,8 +51,11 @@ class GatedActivation : public torch::autograd::Function<GatedActivation> {
     const auto activation = static_cast<cpu::Activation>(context->saved_data["activation"].toInt());
     cpu::by_type(gate.scalar_type(), [&](auto type) {
       using T = decltype(type);
-      const cpu::Gated<T> arguments{cpu::pointer<T>(gate), cpu::pointer<T>(up), nullptr, cpu::pointer<T>(grad_out), cpu::pointer<T>(grad_gate), cpu::pointer<T>(grad_up), activation};
-      cpu::for_rows(gate.numel(), kElementsOfARow, [&](std::int64_t first, std::int64_t last) { cpu::simd().loops<T>().gated_backward(arguments, first, last); });
+      const cpu::Gated<T> arguments{cpu::pointer<T>(gate),      cpu::pointer<T>(up),      nullptr,   cpu::pointer<T>(grad_out),
+                                    cpu::pointer<T>(grad_gate), cpu::pointer<T>(grad_up), activation};
+      cpu::for_rows(gate.numel(), kElementsOfARow, [&](std::int64_t first, std::int64_t last) {
+        cpu::simd().loops<T>().gated_backward(arguments, first, last);
+      });
     });
     return {grad_gate, grad_up, Tensor()};
   }

@@ -18,12 +18,14 @@ using torch::autograd::variable_list;
 
 class LinearByFloat32 : public torch::autograd::Function<LinearByFloat32> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, at::ScalarType type) {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
+                        at::ScalarType type) {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     context->save_for_backward({x, weight});
     if (bias && bias->defined()) context->saved_data["bias_type"] = static_cast<std::int64_t>(bias->scalar_type());
     const Tensor rows = flat(x).to(at::kFloat), transposed = weight.to(at::kFloat).t();
-    const Tensor product = bias && bias->defined() ? at::addmm(bias->to(at::kFloat), rows, transposed) : at::mm(rows, transposed);
+    const Tensor product =
+        bias && bias->defined() ? at::addmm(bias->to(at::kFloat), rows, transposed) : at::mm(rows, transposed);
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
     return product.to(type).view(shape);
@@ -38,7 +40,8 @@ class LinearByFloat32 : public torch::autograd::Function<LinearByFloat32> {
     if (context->needs_input_grad(0)) result[0] = at::mm(upstream, weight.to(at::kFloat)).to(x.scalar_type()).view(x.sizes());
     if (context->needs_input_grad(1)) result[1] = at::mm(upstream.t(), flat(x).to(at::kFloat)).to(weight.scalar_type());
     // An absent bias has no edge to ask about.
-    if (const auto type = context->saved_data.find("bias_type"); type != context->saved_data.end() && context->needs_input_grad(2)) {
+    if (const auto type = context->saved_data.find("bias_type");
+        type != context->saved_data.end() && context->needs_input_grad(2)) {
       result[2] = upstream.sum(0).to(static_cast<at::ScalarType>(type->second.toInt()));
     }
     return result;
@@ -55,9 +58,11 @@ Tensor cpu::linear_by_float32(const Tensor& x, const Tensor& weight, const std::
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  const bool autocast = at::autocast::is_autocast_enabled(at::kCPU) && at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16;
+  const bool autocast =
+      at::autocast::is_autocast_enabled(at::kCPU) && at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16;
   const bool low = autocast || (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16);
-  if (low && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2 && !cpu::has_bfloat16_products()) {
+  if (low && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2 &&
+      !cpu::has_bfloat16_products()) {
     return cpu::linear_by_float32(x, weight, bias, at::kBFloat16);
   }
   return at::linear(x, weight, bias);

@@ -9,9 +9,10 @@ namespace oumi::kernels {
 
 // x weight^T + bias, as at::linear, differentiable. x [*, in], weight [out, in], bias [out] or none.
 //
-// On a CPU without bfloat16 instructions, bfloat16 operands (and float32 ones under bfloat16 autocast) are multiplied as float32 values,
-// about eight times as fast as LibTorch there; the result is rounded to bfloat16 once, and a float32 weight's gradient is not rounded.
-// Costs a float32 copy of the operands while the product runs. x and weight are saved for backward, as at::linear does.
+// On a CPU without bfloat16 instructions, bfloat16 operands (and float32 ones under bfloat16 autocast) are multiplied as
+// float32 values, about eight times as fast as LibTorch there; the result is rounded to bfloat16 once, and a float32 weight's
+// gradient is not rounded. Costs a float32 copy of the operands while the product runs. x and weight are saved for backward, as
+// at::linear does.
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);
 
 }  // namespace oumi::kernels

@@ -37,8 +37,8 @@ struct Wanted {
   bool hidden, weight, bias;
 };
 
-// What a chunk's logits are turned into: summed losses (float64), and in `logits` the gradient of `factor` times their sum with respect
-// to the projection's output.
+// What a chunk's logits are turned into: summed losses (float64), and in `logits` the gradient of `factor` times their sum with
+// respect to the projection's output.
 struct ChunkLoss {
   const LinearCrossEntropyOptions& options;
   const Tensor& bias;  // of the projection; may be undefined
@@ -56,7 +56,8 @@ double chunk_loss_fused(const ChunkLoss& call, const Tensor& logits, const Tenso
     using T = decltype(type);
     cpu::parallel_for(0, rows, cpu::grain_of(8 * size), [&](std::int64_t first, std::int64_t last) {
       thread_local std::vector<float> scratch;
-      if (logits.scalar_type() != at::kFloat && scratch.size() < static_cast<std::size_t>(size)) scratch.resize(static_cast<std::size_t>(size));
+      if (logits.scalar_type() != at::kFloat && scratch.size() < static_cast<std::size_t>(size))
+        scratch.resize(static_cast<std::size_t>(size));
       const cpu::CrossEntropy<T> arguments{cpu::pointer<T>(logits),
                                            cpu::pointer<float>(bias),
                                            packed_labels.const_data_ptr<std::int64_t>(),
@@ -105,7 +106,8 @@ struct Result {
   Tensor loss, hidden, weight, bias;
 };
 
-Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels, const Call& call, Wanted wanted) {
+Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels, const Call& call,
+               Wanted wanted) {
   const auto wide = accumulation_type(call.compute);
   const auto wide_options = hidden.options().dtype(wide);
   const Tensor kept = at::nonzero(labels.ne(call.options.ignore_index)).squeeze(1);
@@ -176,14 +178,16 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
     const Wanted wanted{grads && hidden.requires_grad(), grads && weight.requires_grad(),
                         grads && bias_or_none.defined() && bias_or_none.requires_grad()};
     Result result = compute(hidden, weight, bias_or_none, labels, call, wanted);
-    context->saved_data["gradients"] = std::vector<std::optional<Tensor>>{optional(result.hidden), optional(result.weight), optional(result.bias)};
+    context->saved_data["gradients"] =
+        std::vector<std::optional<Tensor>>{optional(result.hidden), optional(result.weight), optional(result.bias)};
     return result.loss;
   }
 
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->saved_data.find("gradients");
     if (saved == context->saved_data.end()) {
-      throw InternalError("linear_cross_entropy: expected one backward pass, got a second; its gradients are gone after the first");
+      throw InternalError(
+          "linear_cross_entropy: expected one backward pass, got a second; its gradients are gone after the first");
     }
     // Taken out, so that the gradient is nobody else's and becomes the parameter's without a copy.
     std::vector<Tensor> gradients;
@@ -200,19 +204,24 @@ class LinearCrossEntropy : public torch::autograd::Function<LinearCrossEntropy> 
   }
 
  private:
-  static std::optional<Tensor> optional(const Tensor& tensor) { return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt; }
+  static std::optional<Tensor> optional(const Tensor& tensor) {
+    return tensor.defined() ? std::optional<Tensor>(tensor) : std::nullopt;
+  }
 };
 
-void check(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels, const LinearCrossEntropyOptions& options) {
+void check(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels,
+           const LinearCrossEntropyOptions& options) {
   const char* name = "linear_cross_entropy";
-  expect(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), name, "hidden [rows, hidden] and weight [vocabulary, hidden]",
-         hidden.sizes(), " and ", weight.sizes());
-  expect(is_float_type(hidden.scalar_type()) && is_float_type(weight.scalar_type()), name, "floating point", hidden.scalar_type(), " and ",
-         weight.scalar_type());
-  if (bias.defined()) expect(bias.dim() == 1 && bias.size(0) == weight.size(0), name, cat("bias [", weight.size(0), "]"), bias.sizes());
+  expect(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), name,
+         "hidden [rows, hidden] and weight [vocabulary, hidden]", hidden.sizes(), " and ", weight.sizes());
+  expect(is_float_type(hidden.scalar_type()) && is_float_type(weight.scalar_type()), name, "floating point",
+         hidden.scalar_type(), " and ", weight.scalar_type());
+  if (bias.defined())
+    expect(bias.dim() == 1 && bias.size(0) == weight.size(0), name, cat("bias [", weight.size(0), "]"), bias.sizes());
   expect(labels.dim() == 1 && labels.size(0) == hidden.size(0) && labels.scalar_type() == at::kLong, name,
          cat("labels int64 [", hidden.size(0), "]"), labels.scalar_type(), " ", labels.sizes());
-  expect(options.label_smoothing >= 0 && options.label_smoothing <= 1, name, "label_smoothing in [0, 1]", options.label_smoothing);
+  expect(options.label_smoothing >= 0 && options.label_smoothing <= 1, name, "label_smoothing in [0, 1]",
+         options.label_smoothing);
   if (!labels.device().is_cpu()) return;
   const std::int64_t* label = labels.const_data_ptr<std::int64_t>();
   for (std::int64_t i = 0, stride = labels.stride(0); i < labels.size(0); ++i) {

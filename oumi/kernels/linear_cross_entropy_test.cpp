@@ -18,12 +18,14 @@ namespace {
 using oumi::testing::expect_close;
 
 // The definition in float64, of all logits at once.
-Tensor reference(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels, const LinearCrossEntropyOptions& options) {
+Tensor reference(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels,
+                 const LinearCrossEntropyOptions& options) {
   Tensor logits = hidden.matmul(weight.t());
   if (bias.defined()) logits = logits + bias;
   if (options.soft_cap > 0) logits = (logits / options.soft_cap).tanh() * options.soft_cap;
   const Tensor kept = labels.ne(options.ignore_index);
-  const Tensor log_p = logits - (logits - logits.amax(1, true).detach()).exp().sum(1, true).log() - logits.amax(1, true).detach();
+  const Tensor log_p =
+      logits - (logits - logits.amax(1, true).detach()).exp().sum(1, true).log() - logits.amax(1, true).detach();
   const Tensor nll = -log_p.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1);
   const Tensor loss = ((1 - options.label_smoothing) * nll - options.label_smoothing * log_p.mean(1)) * kept;
   return options.reduction == LossReduction::kSum ? loss.sum() : loss.sum() / kept.sum();
@@ -83,18 +85,22 @@ TEST_P(LinearCrossEntropyTypes, MatchesTheDefinition) {
       EXPECT_EQ(gradients[j].scalar_type(), type);
       const double scale = right[j].abs().max().item<double>();
       const double absolute = type == at::kBFloat16 ? 2e-2 : type == at::kFloat ? 3e-6 : 1e-12;
-      expect_close(gradients[j], right[j], {oumi::testing::tolerance(type).relative, absolute * scale + 1e-12}, what + " gradient " + std::to_string(j));
+      expect_close(gradients[j], right[j], {oumi::testing::tolerance(type).relative, absolute * scale + 1e-12},
+                   what + " gradient " + std::to_string(j));
     }
   }
 }
 
 TEST(Kernels, LinearCrossEntropyGradientsMatchCentralDifferences) {
   at::manual_seed(2);
-  for (const auto& options : {LinearCrossEntropyOptions{}, LinearCrossEntropyOptions{.label_smoothing = 0.3, .soft_cap = 1.0, .reduction = LossReduction::kSum}}) {
+  for (const auto& options :
+       {LinearCrossEntropyOptions{},
+        LinearCrossEntropyOptions{.label_smoothing = 0.3, .soft_cap = 1.0, .reduction = LossReduction::kSum}}) {
     const Tensor labels = random_labels(6, 5, 3);
     const auto make = [](at::IntArrayRef shape) { return at::randn(shape, at::kDouble).requires_grad_(true); };
-    oumi::testing::gradcheck([&](const auto& in) { return std::vector<Tensor>{linear_cross_entropy(in[0], in[1], in[2], labels, options)}; },
-                             {make({6, 4}), make({5, 4}), make({5})});
+    oumi::testing::gradcheck(
+        [&](const auto& in) { return std::vector<Tensor>{linear_cross_entropy(in[0], in[1], in[2], labels, options)}; },
+        {make({6, 4}), make({5, 4}), make({5})});
   }
 }
 
@@ -110,7 +116,8 @@ TEST(Kernels, LinearCrossEntropyComputesOnlyTheGradientsAskedFor) {
 }
 
 TEST(Kernels, LinearCrossEntropyOfNothing) {
-  const Tensor hidden = at::randn({3, 4}).requires_grad_(true), weight = at::randn({7, 4}).requires_grad_(true), labels = at::full({3}, -100, at::kLong);
+  const Tensor hidden = at::randn({3, 4}).requires_grad_(true), weight = at::randn({7, 4}).requires_grad_(true),
+               labels = at::full({3}, -100, at::kLong);
   EXPECT_TRUE(std::isnan(linear_cross_entropy(hidden, weight, {}, labels).item<double>()));
   const Tensor sum = linear_cross_entropy(hidden, weight, {}, labels, {.reduction = LossReduction::kSum});
   EXPECT_EQ(sum.item<double>(), 0);
@@ -121,7 +128,8 @@ TEST(Kernels, LinearCrossEntropyOfNothing) {
 
 TEST(Kernels, LinearCrossEntropyUnderAutocastKeepsTheWeightsGradientInFloat32) {
   at::manual_seed(4);
-  const Tensor hidden = at::randn({40, 16}).requires_grad_(true), weight = at::randn({50, 16}).requires_grad_(true), labels = random_labels(40, 50, 5);
+  const Tensor hidden = at::randn({40, 16}).requires_grad_(true), weight = at::randn({50, 16}).requires_grad_(true),
+               labels = random_labels(40, 50, 5);
   const auto run = [&](bool autocast) {
     at::autocast::set_autocast_enabled(at::kCPU, autocast);
     at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);

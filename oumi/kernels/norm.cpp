@@ -16,10 +16,10 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 void check(const Tensor& x, const Tensor& weight) {
-  expect(x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0), "rms_norm", "x [*, hidden] and weight [hidden]", x.sizes(), " and ",
-         weight.sizes());
-  expect(is_float_type(x.scalar_type()) && is_float_type(weight.scalar_type()), "rms_norm", "floating point", x.scalar_type(), " and ",
-         weight.scalar_type());
+  expect(x.dim() >= 1 && weight.dim() == 1 && x.size(-1) == weight.size(0), "rms_norm", "x [*, hidden] and weight [hidden]",
+         x.sizes(), " and ", weight.sizes());
+  expect(is_float_type(x.scalar_type()) && is_float_type(weight.scalar_type()), "rms_norm", "floating point", x.scalar_type(),
+         " and ", weight.scalar_type());
 }
 
 // The fused form writes x's dtype.
@@ -43,10 +43,17 @@ Normed normalise(const Tensor& x, const Tensor& residual, const Tensor& weight, 
   Normed result{at::empty_like(x), residual.defined() ? at::empty_like(x) : Tensor(), at::empty({rows}, scale.options())};
   cpu::by_type(x.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    const cpu::RmsNormForward<T> arguments{cpu::pointer<T>(x),        cpu::pointer<T>(residual), scale.const_data_ptr<float>(),
-                                           cpu::pointer<T>(result.sum), cpu::pointer<T>(result.y), result.reciprocal.mutable_data_ptr<float>(),
-                                           width,                     static_cast<float>(options.eps)};
-    cpu::for_rows(rows, width, [&](std::int64_t first, std::int64_t last) { cpu::simd().loops<T>().rms_norm_forward(arguments, first, last); });
+    const cpu::RmsNormForward<T> arguments{cpu::pointer<T>(x),
+                                           cpu::pointer<T>(residual),
+                                           scale.const_data_ptr<float>(),
+                                           cpu::pointer<T>(result.sum),
+                                           cpu::pointer<T>(result.y),
+                                           result.reciprocal.mutable_data_ptr<float>(),
+                                           width,
+                                           static_cast<float>(options.eps)};
+    cpu::for_rows(rows, width, [&](std::int64_t first, std::int64_t last) {
+      cpu::simd().loops<T>().rms_norm_forward(arguments, first, last);
+    });
   });
   return result;
 }
@@ -56,12 +63,13 @@ struct Gradients {
 };
 
 // Partial sums over fixed blocks of rows, added in order: the same bits at any number of threads.
-Gradients differentiate(const Tensor& x, const Tensor& weight, const Tensor& reciprocal, const Tensor& grad_y, const Tensor& grad_sum, bool unit_offset,
-                        bool want_weight) {
+Gradients differentiate(const Tensor& x, const Tensor& weight, const Tensor& reciprocal, const Tensor& grad_y,
+                        const Tensor& grad_sum, bool unit_offset, bool want_weight) {
   constexpr std::int64_t kBlockRows = 64;
   const std::int64_t width = x.size(-1), rows = x.numel() / width, blocks = (rows + kBlockRows - 1) / kBlockRows;
   const Tensor scale = scale_of(weight, unit_offset);
-  const Tensor upstream = grad_y.to(x.scalar_type()).contiguous(), upstream_sum = grad_sum.defined() ? grad_sum.to(x.scalar_type()).contiguous() : grad_sum;
+  const Tensor upstream = grad_y.to(x.scalar_type()).contiguous(),
+               upstream_sum = grad_sum.defined() ? grad_sum.to(x.scalar_type()).contiguous() : grad_sum;
   const Tensor partial = want_weight ? at::zeros({blocks, width}, scale.options()) : Tensor();
   Gradients result{at::empty_like(x), Tensor()};
   cpu::by_type(x.scalar_type(), [&](auto type) {
@@ -96,14 +104,16 @@ class RmsNorm : public torch::autograd::Function<RmsNorm> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    Gradients result = differentiate(saved[0], saved[1], saved[2], grads[0], Tensor(), context->saved_data["unit_offset"].toBool(), context->needs_input_grad(1));
+    Gradients result = differentiate(saved[0], saved[1], saved[2], grads[0], Tensor(),
+                                     context->saved_data["unit_offset"].toBool(), context->needs_input_grad(1));
     return {result.x, result.weight, Tensor()};
   }
 };
 
 class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
  public:
-  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& residual, const Tensor& weight, const RmsNormOptions& options) {
+  static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& residual, const Tensor& weight,
+                               const RmsNormOptions& options) {
     Normed normed = normalise(x.contiguous(), residual.contiguous(), weight, options);
     context->save_for_backward({normed.sum, weight, normed.reciprocal});
     context->saved_data["unit_offset"] = options.unit_offset;
@@ -114,7 +124,8 @@ class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
   static variable_list backward(AutogradContext* context, variable_list grads) {
     if (!grads[0].defined()) return {grads[1], grads[1], Tensor(), Tensor()};
     const auto saved = context->get_saved_variables();
-    Gradients result = differentiate(saved[0], saved[1], saved[2], grads[0], grads[1], context->saved_data["unit_offset"].toBool(), context->needs_input_grad(2));
+    Gradients result = differentiate(saved[0], saved[1], saved[2], grads[0], grads[1],
+                                     context->saved_data["unit_offset"].toBool(), context->needs_input_grad(2));
     return {result.x, result.x, result.weight, Tensor()};
   }
 };
@@ -126,7 +137,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, const RmsNormOptions& opt
   return has_fused_form(x, weight, options) ? RmsNorm::apply(x, weight, options) : composed::rms_norm(x, weight, options);
 }
 
-std::pair<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, const RmsNormOptions& options) {
+std::pair<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight,
+                                       const RmsNormOptions& options) {
   check(x, weight);
   expect(x.sizes() == residual.sizes(), "add_rms_norm", cat("residual of x's shape ", x.sizes()), residual.sizes());
   if (x.scalar_type() == residual.scalar_type() && has_fused_form(x, weight, options) && cpu::has_loops(residual)) {

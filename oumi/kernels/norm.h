@@ -21,6 +21,7 @@ struct RmsNormOptions {
 Tensor rms_norm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options);
 
 // {rms_norm(x + residual), x + residual}, the sum rounded to its dtype before it is normalised. `residual` has x's shape.
-std::pair<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight, const RmsNormOptions& options);
+std::pair<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight,
+                                       const RmsNormOptions& options);
 
 }  // namespace oumi::kernels

@@ -14,15 +14,17 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 void check(const Tensor& q, const Tensor& k, const Tensor& cos, const Tensor& sin) {
-  expect(q.dim() == 4 && k.dim() == 4 && q.size(0) == k.size(0) && q.size(1) == k.size(1) && q.size(3) == k.size(3), "apply_rotary",
-         "q [batch, query, heads, head_dim] and k [batch, query, kv_heads, head_dim]", q.sizes(), " and ", k.sizes());
-  expect(is_float_type(q.scalar_type()) && q.scalar_type() == k.scalar_type(), "apply_rotary", "q and k of one floating-point dtype",
-         q.scalar_type(), " and ", k.scalar_type());
+  expect(q.dim() == 4 && k.dim() == 4 && q.size(0) == k.size(0) && q.size(1) == k.size(1) && q.size(3) == k.size(3),
+         "apply_rotary", "q [batch, query, heads, head_dim] and k [batch, query, kv_heads, head_dim]", q.sizes(), " and ",
+         k.sizes());
+  expect(is_float_type(q.scalar_type()) && q.scalar_type() == k.scalar_type(), "apply_rotary",
+         "q and k of one floating-point dtype", q.scalar_type(), " and ", k.scalar_type());
   const bool shared = cos.dim() == 2 && cos.size(0) == q.size(1);
   const bool per_row = cos.dim() == 3 && cos.size(0) == q.size(0) && cos.size(1) == q.size(1);
   expect(cos.sizes() == sin.sizes() && (shared || per_row) && 2 * cos.size(-1) <= q.size(3), "apply_rotary",
-         cat("cos and sin [", q.size(1), ", <= ", q.size(3) / 2, "] or [", q.size(0), ", ", q.size(1), ", <= ", q.size(3) / 2, "]"), cos.sizes(),
-         " and ", sin.sizes());
+         cat("cos and sin [", q.size(1), ", <= ", q.size(3) / 2, "] or [", q.size(0), ", ", q.size(1), ", <= ", q.size(3) / 2,
+             "]"),
+         cos.sizes(), " and ", sin.sizes());
 }
 
 // x [batch, position, heads, head_dim] with any strides, turned by the angles or back.
@@ -32,9 +34,21 @@ Tensor turn(const Tensor& x, const Tensor& cos, const Tensor& sin, float sign) {
   const std::int64_t tokens = in.size(0) * in.size(1);
   cpu::by_type(in.scalar_type(), [&](auto type) {
     using T = decltype(type);
-    const cpu::Rotary<T> arguments{cpu::pointer<T>(in), cpu::pointer<T>(out), in.stride(0), in.stride(1), in.stride(2), in.size(1), in.size(2), in.size(3),
-                                   cos.size(-1), cos.const_data_ptr<float>(), sin.const_data_ptr<float>(), cos.dim() == 3, sign};
-    cpu::for_rows(tokens, in.size(2) * in.size(3), [&](std::int64_t first, std::int64_t last) { cpu::simd().loops<T>().rotary(arguments, first, last); });
+    const cpu::Rotary<T> arguments{cpu::pointer<T>(in),
+                                   cpu::pointer<T>(out),
+                                   in.stride(0),
+                                   in.stride(1),
+                                   in.stride(2),
+                                   in.size(1),
+                                   in.size(2),
+                                   in.size(3),
+                                   cos.size(-1),
+                                   cos.const_data_ptr<float>(),
+                                   sin.const_data_ptr<float>(),
+                                   cos.dim() == 3,
+                                   sign};
+    cpu::for_rows(tokens, in.size(2) * in.size(3),
+                  [&](std::int64_t first, std::int64_t last) { cpu::simd().loops<T>().rotary(arguments, first, last); });
   });
   return out;
 }

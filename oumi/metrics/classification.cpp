@@ -73,7 +73,8 @@ void ClassificationMetric::merge(const Json& counts) {
     counts_.assign(counts.at("counts").size(), 0);
   }
   if (num_classes != num_classes_) {
-    throw UserError("metrics", cat("the number of classes differs between ranks: expected ", num_classes_, ", got ", num_classes));
+    throw UserError("metrics",
+                    cat("the number of classes differs between ranks: expected ", num_classes_, ", got ", num_classes));
   }
   correct_ += counts.at("correct").get<std::int64_t>();
   total_ += counts.at("total").get<std::int64_t>();

@@ -101,7 +101,8 @@ ModelPtr build_model(const ModelParams& given, const ModelBuildOptions& options)
     throw_unknown_model(name);
   }
   if (options.tensor_parallel && !as_language_model(model)) {
-    throw UserError("parallel.tensor_model_parallel_size", "expected 1 for a model of your own (" + model->model_type() + "), got more",
+    throw UserError("parallel.tensor_model_parallel_size",
+                    "expected 1 for a model of your own (" + model->model_type() + "), got more",
                     "the families of language models can be spread: model.model_name");
   }
   if (dtype && !as_language_model(model) && *dtype != at::kFloat) model->to(*dtype);

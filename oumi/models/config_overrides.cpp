@@ -14,7 +14,8 @@ const Json* override_of(const Json& overrides, const char* name) {
 }
 
 [[noreturn]] void throw_type(const char* name, const char* expected, const Json& value) {
-  throw UserError(cat("model.model_kwargs.", name), cat("expected ", expected, ", got ", json_type_name(value), " ", value.dump()));
+  throw UserError(cat("model.model_kwargs.", name),
+                  cat("expected ", expected, ", got ", json_type_name(value), " ", value.dump()));
 }
 
 // The part of rope_parameters that rope_theta and rope_scaling speak of.
@@ -35,7 +36,8 @@ void scale(Json& part, const Json& scaling) {
 void override_rope(Json& config, const Json& overrides, const Json& before) {
   if (const Json* given = override_of(overrides, kRopeParameters); given != nullptr && !given->is_null()) {
     // Without a base of its own it scales the file's.
-    if (given->is_object() && !before.contains("full_attention") && !given->contains("full_attention")) keep("rope_theta", before, config[kRopeParameters]);
+    if (given->is_object() && !before.contains("full_attention") && !given->contains("full_attention"))
+      keep("rope_theta", before, config[kRopeParameters]);
     return;
   }
   Json parameters = before;
@@ -71,7 +73,8 @@ void disable_dropout(Json& config, const std::string& model_type) {
 void apply_overrides(Json& config, const Json& overrides, const std::string& model_type) {
   const Json before = config.contains(kRopeParameters) ? config[kRopeParameters] : Json();
   const Json* without_dropout = override_of(overrides, "disable_dropout");
-  if (without_dropout != nullptr && !without_dropout->is_boolean() && !without_dropout->is_null()) throw_type("disable_dropout", "bool", *without_dropout);
+  if (without_dropout != nullptr && !without_dropout->is_boolean() && !without_dropout->is_null())
+    throw_type("disable_dropout", "bool", *without_dropout);
   for (const auto& [name, value] : overrides.items()) {
     if (name == "disable_dropout") continue;
     if (value.is_null()) {

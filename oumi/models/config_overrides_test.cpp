@@ -15,7 +15,9 @@ Json after(Json config, const Json& overrides, const std::string& model_type = "
 }
 
 const Json kNewer = {{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 1e6}, {"partial_rotary_factor", 0.5}}}};
-const Json kNested = {{"rope_parameters", {{"full_attention", {{"rope_type", "default"}, {"rope_theta", 1e6}}}, {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 1e4}}}}}};
+const Json kNested = {{"rope_parameters",
+                       {{"full_attention", {{"rope_type", "default"}, {"rope_theta", 1e6}}},
+                        {"sliding_attention", {{"rope_type", "default"}, {"rope_theta", 1e4}}}}}};
 const Json kYarn = {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 32768}};
 
 TEST(ConfigOverrides, GoOverTheFileKeyByKey) {
@@ -23,7 +25,8 @@ TEST(ConfigOverrides, GoOverTheFileKeyByKey) {
 }
 
 TEST(ConfigOverrides, RopeKeysChangeANewerFilesParameters) {
-  EXPECT_EQ(after(kNewer, {{"rope_theta", 5e5}}), (Json{{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}, {"partial_rotary_factor", 0.5}}}}));
+  EXPECT_EQ(after(kNewer, {{"rope_theta", 5e5}}),
+            (Json{{"rope_parameters", {{"rope_type", "default"}, {"rope_theta", 5e5}, {"partial_rotary_factor", 0.5}}}}));
   Json yarn = kYarn;
   yarn["rope_theta"] = 1e6;
   yarn["partial_rotary_factor"] = 0.5;
@@ -49,9 +52,11 @@ TEST(ConfigOverrides, RopeKeysSpeakOfFullAttention) {
 }
 
 TEST(ConfigOverrides, DropoutIsDisabled) {
-  EXPECT_EQ(after({{"attention_dropout", 0.1}, {"hidden_size", 4}}, {{"disable_dropout", true}}), (Json{{"attention_dropout", 0.0}, {"hidden_size", 4}}));
+  EXPECT_EQ(after({{"attention_dropout", 0.1}, {"hidden_size", 4}}, {{"disable_dropout", true}}),
+            (Json{{"attention_dropout", 0.0}, {"hidden_size", 4}}));
   EXPECT_EQ(after({{"attention_dropout", 0.1}}, {{"disable_dropout", false}}), (Json{{"attention_dropout", 0.1}}));
-  EXPECT_EQ(after({{"resid_pdrop", 0.2}}, {{"disable_dropout", true}}, "gpt2"), (Json{{"resid_pdrop", 0.0}, {"embd_pdrop", 0.0}, {"attn_pdrop", 0.0}}));
+  EXPECT_EQ(after({{"resid_pdrop", 0.2}}, {{"disable_dropout", true}}, "gpt2"),
+            (Json{{"resid_pdrop", 0.0}, {"embd_pdrop", 0.0}, {"attn_pdrop", 0.0}}));
 }
 
 TEST(ConfigOverrides, OtherTypesAreNamed) {

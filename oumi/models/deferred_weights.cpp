@@ -29,7 +29,9 @@ void LanguageModel::take_deferred_weights(const TakeWeight& take) {
   const Tensor rng_now = cpu_rng_state();
   restore_cpu_rng_state(deferred.rng_state);
   {
-    const nn::InitialValues values(deferred.dtype, [&](const Tensor& parameter, const Tensor& value) { take(names.at(parameter.unsafeGetTensorImpl()), value); });
+    const nn::InitialValues values(deferred.dtype, [&](const Tensor& parameter, const Tensor& value) {
+      take(names.at(parameter.unsafeGetTensorImpl()), value);
+    });
     initialize_weights();
   }
   restore_cpu_rng_state(rng_now);

@@ -38,9 +38,11 @@ Batch filled_up(const Batch& batch, std::int64_t divisor) {
   Batch result = batch;
   if (missing == 0) return result;
   // Counted here: the length that some rotary rules look at is the row's own.
-  if (!batch.contains("position_ids")) result.set("position_ids", at::arange(tokens->size(1), tokens->options().dtype(at::kLong)));
+  if (!batch.contains("position_ids"))
+    result.set("position_ids", at::arange(tokens->size(1), tokens->options().dtype(at::kLong)));
   if (embeds != nullptr) result.set("inputs_embeds", at::constant_pad_nd(*embeds, {0, 0, 0, missing}));
-  const std::pair<const char*, std::int64_t> fields[] = {{"input_ids", 0}, {"attention_mask", 1}, {"position_ids", 0}, {"segment_ids", -1}, {"labels", kIgnored}};
+  const std::pair<const char*, std::int64_t> fields[] = {
+      {"input_ids", 0}, {"attention_mask", 1}, {"position_ids", 0}, {"segment_ids", -1}, {"labels", kIgnored}};
   for (const auto& [name, filler] : fields) {
     if (const Tensor* field = result.find(name)) result.set(name, Tensor(at::constant_pad_nd(*field, {0, missing}, filler)));
   }
@@ -54,15 +56,16 @@ Tensor optional(const Batch& batch, const char* name) {
 
 }  // namespace
 
-LanguageModel::LanguageModel() : tensor_parallel_(nn::ParameterScope::current().tensor_parallel) { kernels::allow_widest_products(); }
+LanguageModel::LanguageModel() : tensor_parallel_(nn::ParameterScope::current().tensor_parallel) {
+  kernels::allow_widest_products();
+}
 
 Tensor LanguageModel::whole_logits(const Tensor& local) const {
   return tensor_parallel_ ? tensor_parallel_->gather_last(local, dimensions().vocab_size) : local;
 }
 
 Tensor LanguageModel::run(const DecoderInputs& inputs) {
-  return call_path::call(
-      *this, [this](const DecoderInputs& arguments) { return hidden_states(arguments); }, inputs);
+  return call_path::call(*this, [this](const DecoderInputs& arguments) { return hidden_states(arguments); }, inputs);
 }
 
 Outputs LanguageModel::forward(const Batch& given) {
@@ -81,7 +84,9 @@ Outputs LanguageModel::forward(const Batch& given) {
                         : "the batch lacks its input: expected 'input_ids', got [" + join(batch.names(), ", ") + "]",
                     "language models take tokenised text");
   }
-  const std::int64_t filler = fills ? tokens.size(1) - (given.contains("inputs_embeds") ? given.at("inputs_embeds") : given.at("input_ids")).size(1) : 0;
+  const std::int64_t filler =
+      fills ? tokens.size(1) - (given.contains("inputs_embeds") ? given.at("inputs_embeds") : given.at("input_ids")).size(1)
+            : 0;
   const Tensor hidden = hidden_states(inputs);
   const Tensor* labels = batch.find("labels");
   Outputs outputs;

@@ -46,9 +46,9 @@ struct LanguageModelDimensions {
 // eval mode. In training with labels no logits exist: they are reduced to the loss block by block
 // (kernels/linear_cross_entropy.h).
 //
-// A model built for a tensor-parallel group (LanguageModelOptions) is this rank's part of it. All ranks of the group call forward
-// with the same batch and get the same loss; save_pretrained is for all of them too: their rank 0 writes, the others send their
-// parts. No decoding with a cache.
+// A model built for a tensor-parallel group (LanguageModelOptions) is this rank's part of it. All ranks of the group call
+// forward with the same batch and get the same loss; save_pretrained is for all of them too: their rank 0 writes, the others
+// send their parts. No decoding with a cache.
 class LanguageModel : public Model {
  public:
   LanguageModel();
@@ -93,8 +93,8 @@ class LanguageModel : public Model {
   virtual StateDict from_hf_state_dict(const StateDict& weights, const std::string& origin) const;
   void load_weights_from(const std::filesystem::path& directory) override;
 
-  // Copies whole weights, by the model's own names, into this model: into a tensor-parallel group's, this rank's parts. `origin`
-  // names the source in errors.
+  // Copies whole weights, by the model's own names, into this model: into a tensor-parallel group's, this rank's parts.
+  // `origin` names the source in errors.
   void load_own_state_dict(const StateDict& weights, const std::string& origin);
 
   // Null for a whole model.
@@ -113,8 +113,8 @@ class LanguageModel : public Model {
   using TakeWeight = std::function<void(const std::string& name, const Tensor& value)>;
   void defer_weights(DeferredWeights weights) { deferred_ = std::move(weights); }
   bool weights_deferred() const noexcept { return deferred_.has_value(); }
-  // Makes them one by one, with the values that a whole model has. Those that its layers begin with (norms) are not among them. `take`
-  // needs no parameter's memory: they may have been sharded meanwhile.
+  // Makes them one by one, with the values that a whole model has. Those that its layers begin with (norms) are not among them.
+  // `take` needs no parameter's memory: they may have been sharded meanwhile.
   void take_deferred_weights(const TakeWeight& take);
   // The weights of a folder instead.
   void take_weights_of(const std::filesystem::path& directory, const TakeWeight& take);

@@ -131,9 +131,8 @@ TEST(LanguageModel, ShapesAloneNeedNoMemory) {
 TEST(LanguageModel, AnUnknownKeyIsNamed) {
   EXPECT_THAT(error_text([] { build("llama", {{"hiden_size", 32}}); }), HasSubstr("[model.model_kwargs.hiden_size]"));
   EXPECT_THAT(error_text([] { build("llama", {{"hiden_size", 32}}); }), HasSubstr("did you mean 'hidden_size'?"));
-  const std::string text = error_text([] {
-    make_language_model({{"model_type", "llama"}, {"multi_query", true}}, {.device = at::kMeta}, "x/config.json");
-  });
+  const std::string text = error_text(
+      [] { make_language_model({{"model_type", "llama"}, {"multi_query", true}}, {.device = at::kMeta}, "x/config.json"); });
   EXPECT_THAT(text, HasSubstr("[x/config.json:multi_query]"));
   EXPECT_THAT(text, HasSubstr("model.model_kwargs: {multi_query: null} leaves it out"));
 }
@@ -159,23 +158,19 @@ TEST(LanguageModel, WhatIsNotBuiltIsRefused) {
 }
 
 TEST(LanguageModel, WeightsThatDoNotFitAreNamed) {
-  EXPECT_THAT(error_text([] {
-                load_language_model(golden_family("qwen3"), {.overrides = {{"intermediate_size", 24}}});
-              }),
+  EXPECT_THAT(error_text([] { load_language_model(golden_family("qwen3"), {.overrides = {{"intermediate_size", 24}}}); }),
               HasSubstr("expected shape"));
-  EXPECT_THAT(
-      error_text([] {
-        load_language_model(golden_family("qwen3"), {.overrides = {{"num_hidden_layers", 3}, {"layer_types", nullptr}}});
-      }),
-      HasSubstr("missing: model.layers.2."));
-  EXPECT_THAT(
-      error_text([] {
-        load_language_model(golden_family("qwen3"), {.overrides = {{"num_hidden_layers", 1}, {"layer_types", nullptr}}});
-      }),
-      HasSubstr("unexpected: model.layers.1."));
   EXPECT_THAT(error_text([] {
-                load_language_model(golden_family("qwen3"), {.overrides = {{"tie_word_embeddings", true}}});
+                load_language_model(golden_family("qwen3"),
+                                    {.overrides = {{"num_hidden_layers", 3}, {"layer_types", nullptr}}});
               }),
+              HasSubstr("missing: model.layers.2."));
+  EXPECT_THAT(error_text([] {
+                load_language_model(golden_family("qwen3"),
+                                    {.overrides = {{"num_hidden_layers", 1}, {"layer_types", nullptr}}});
+              }),
+              HasSubstr("unexpected: model.layers.1."));
+  EXPECT_THAT(error_text([] { load_language_model(golden_family("qwen3"), {.overrides = {{"tie_word_embeddings", true}}}); }),
               HasSubstr("tie_word_embeddings"));
 }
 
@@ -184,13 +179,9 @@ TEST(LanguageModel, BadBatchesAreNamed) {
   const Tensor ids = at::ones({2, 5}, at::kLong);
   EXPECT_THAT(error_text([&] { (*model)(Batch{{"images", ids}}); }), HasSubstr("expected 'input_ids', got [images]"));
   EXPECT_THAT(error_text([&] { (*model)(Batch{{"input_ids", ids * 50}}); }), HasSubstr("expected ids in [0, 50), got 50"));
-  EXPECT_THAT(error_text([&] {
-                (*model)(Batch{{"input_ids", ids}, {"attention_mask", at::ones({2, 4})}});
-              }),
+  EXPECT_THAT(error_text([&] { (*model)(Batch{{"input_ids", ids}, {"attention_mask", at::ones({2, 4})}}); }),
               HasSubstr("attention_mask: expected [batch, 5]"));
-  EXPECT_THAT(error_text([&] {
-                (*model)(Batch{{"input_ids", ids}, {"labels", at::ones({2, 4}, at::kLong)}});
-              }),
+  EXPECT_THAT(error_text([&] { (*model)(Batch{{"input_ids", ids}, {"labels", at::ones({2, 4}, at::kLong)}}); }),
               HasSubstr("labels: expected [2, 5]"));
 }
 

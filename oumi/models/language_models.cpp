@@ -96,7 +96,10 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   if (!dtype && request.weights != nullptr) dtype = weights_dtype(*request.weights);
   LanguageModelPtr model;
   {
-    const nn::ParameterScope scope({.initialize = false, .dtype = dtype.value_or(at::kFloat), .device = options.device, .tensor_parallel = options.tensor_parallel});
+    const nn::ParameterScope scope({.initialize = false,
+                                    .dtype = dtype.value_or(at::kFloat),
+                                    .device = options.device,
+                                    .tensor_parallel = options.tensor_parallel});
     model = family.make(reader);
   }
   reader.check_all_read();
@@ -104,7 +107,8 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   model->set_config(config, std::move(request.generation_config));
   if (options.device && options.device->is_meta()) return model;
   if (options.defer_weights) {
-    model->defer_weights({std::move(request.weights), std::move(request.weights_origin), cpu_rng_state(), dtype.value_or(at::kFloat)});
+    model->defer_weights(
+        {std::move(request.weights), std::move(request.weights_origin), cpu_rng_state(), dtype.value_or(at::kFloat)});
   } else if (request.weights == nullptr) {
     model->initialize_weights();
   } else {

@@ -16,7 +16,8 @@ namespace {
 constexpr std::array<const char*, 5> kOldNames = {"gpt2", "gpt2-medium", "gpt2-large", "gpt2-xl", "distilgpt2"};
 
 bool looks_like_hub_name(const std::string& name) {
-  return is_hub_name(name) && (name.find('/') != std::string::npos || std::find(kOldNames.begin(), kOldNames.end(), to_lower(name)) != kOldNames.end());
+  return is_hub_name(name) && (name.find('/') != std::string::npos ||
+                               std::find(kOldNames.begin(), kOldNames.end(), to_lower(name)) != kOldNames.end());
 }
 
 bool exists(const std::string& path) {
@@ -48,9 +49,12 @@ ModelParams with_local_model(ModelParams params) {
 ModelParams with_local_files(ModelParams params) {
   params = with_local_model(std::move(params));
   if (params.tokenizer_name) {
-    params.tokenizer_name = resolve(*params.tokenizer_name, "", {.files = HubFiles::kTokenizer, .key = "model.tokenizer_name"}).string();
+    params.tokenizer_name =
+        resolve(*params.tokenizer_name, "", {.files = HubFiles::kTokenizer, .key = "model.tokenizer_name"}).string();
   }
-  if (params.adapter_model) params.adapter_model = resolve(*params.adapter_model, "", {.files = HubFiles::kModel, .key = "model.adapter_model"}).string();
+  if (params.adapter_model)
+    params.adapter_model =
+        resolve(*params.adapter_model, "", {.files = HubFiles::kModel, .key = "model.adapter_model"}).string();
   return params;
 }
 

@@ -54,7 +54,8 @@ StateDict own_parts(const torch::nn::Module& model, const StateDict& whole, cons
       const std::vector<std::int64_t> expected = split->whole_shape(parameter.value().sizes());
       if (tensor->sizes() != c10::IntArrayRef(expected)) {
         throw UserError(origin,
-                        cat("tensor '", name, "' does not fit the model: expected shape ", c10::IntArrayRef(expected), ", got ", tensor->sizes()),
+                        cat("tensor '", name, "' does not fit the model: expected shape ", c10::IntArrayRef(expected), ", got ",
+                            tensor->sizes()),
                         "build the model with the arguments that it was saved with (model.model_kwargs)");
       }
       parts.set(name, split->slice(*tensor, layer->parallel().rank(), layer->parallel().size()));
@@ -67,7 +68,9 @@ WholeWeights::WholeWeights(const torch::nn::Module& model, const TensorParallel&
     : parallel_(parallel), own_(or_of_module(std::move(own), model)), splits_(tensor_splits(model)) {
   for (const auto& [name, tensor] : own_->shapes()) {
     const auto split = splits_.find(name);
-    shapes_.set(name, split == splits_.end() ? tensor : at::empty(split->second.whole_shape(tensor.sizes()), tensor.options().device(at::kMeta).requires_grad(false)));
+    shapes_.set(name, split == splits_.end() ? tensor
+                                             : at::empty(split->second.whole_shape(tensor.sizes()),
+                                                         tensor.options().device(at::kMeta).requires_grad(false)));
   }
 }
 

@@ -29,7 +29,8 @@ fs::path family_folder(const std::string& name) {
 Batch batch_of(const std::string& family, std::int64_t tokens) {
   const StateDict check = load_safetensors(family_folder(family) / "check.safetensors");
   Batch batch;
-  for (const char* name : {"input_ids", "attention_mask", "labels"}) batch.set(name, check.at(name)[1].narrow(1, 0, tokens).clone());
+  for (const char* name : {"input_ids", "attention_mask", "labels"})
+    batch.set(name, check.at(name)[1].narrow(1, 0, tokens).clone());
   return batch;
 }
 
@@ -48,7 +49,8 @@ void PrintTo(const Case& item, std::ostream* out) { *out << item.family; }
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const char* family : {"gemma2", "gemma3", "gpt2", "gpt2_untied", "llama_dynamic", "llama_llama3", "mistral", "olmo2", "olmo3", "phi3_longrope", "qwen2", "qwen3"}) {
+  for (const char* family : {"gemma2", "gemma3", "gpt2", "gpt2_untied", "llama_dynamic", "llama_llama3", "mistral", "olmo2",
+                             "olmo3", "phi3_longrope", "qwen2", "qwen3"}) {
     all.push_back({family, false});
     all.push_back({family, true});
   }
@@ -101,7 +103,8 @@ TEST_P(TensorParallelFamily, IsTheWholeModel) {
     const auto split = splits.find(name);
     if (split != splits.end()) {
       const Tensor joined = split->second.join({gradients[0][i].second, gradients[1][i].second});
-      EXPECT_TRUE(at::allclose(joined, gradient, 1e-8, 1e-12)) << name << " differs by " << (joined - gradient).abs().max().item<double>();
+      EXPECT_TRUE(at::allclose(joined, gradient, 1e-8, 1e-12))
+          << name << " differs by " << (joined - gradient).abs().max().item<double>();
       continue;
     }
     for (const NamedTensors& own : gradients) EXPECT_TRUE(at::allclose(own[i].second, gradient, 1e-8, 1e-12)) << name;
@@ -136,23 +139,27 @@ TEST_P(TensorParallelFamily, StartsAndIsSavedAsTheWholeModel) {
   });
   EXPECT_THAT(errors, ::testing::Each(""));
   for (const auto& entry : fs::directory_iterator(root / "whole")) {
-    EXPECT_EQ(read_text_file(entry.path()), read_text_file(root / "spread" / entry.path().filename())) << entry.path().filename();
+    EXPECT_EQ(read_text_file(entry.path()), read_text_file(root / "spread" / entry.path().filename()))
+        << entry.path().filename();
   }
   fs::remove_all(root);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TensorParallelFamily, ::testing::ValuesIn(cases()),
-                         [](const auto& info) { return info.param.family + (info.param.sequence_parallel ? "_sequence" : ""); });
+INSTANTIATE_TEST_SUITE_P(All, TensorParallelFamily, ::testing::ValuesIn(cases()), [](const auto& info) {
+  return info.param.family + (info.param.sequence_parallel ? "_sequence" : "");
+});
 
 TEST(TensorParallelModel, RefusesWhatCannotBeSpread) {
   const auto refusal = [](const std::string& family, std::int64_t ranks, const Json& overrides) {
     const auto errors = run_ranks(ranks, kQuick, [&](std::shared_ptr<ProcessGroup> group) {
-      load_language_model(family_folder(family), {.overrides = overrides, .load_weights = false, .tensor_parallel = TensorParallel::create(group)});
+      load_language_model(family_folder(family),
+                          {.overrides = overrides, .load_weights = false, .tensor_parallel = TensorParallel::create(group)});
     });
     return errors.front();
   };
   EXPECT_THAT(refusal("qwen3_moe", 2, Json::object()), ::testing::HasSubstr("mixtures of experts"));
-  EXPECT_THAT(refusal("qwen3", 4, Json::object()), ::testing::HasSubstr("expected a divisor of the model's key-value heads (2), got 4"));
+  EXPECT_THAT(refusal("qwen3", 4, Json::object()),
+              ::testing::HasSubstr("expected a divisor of the model's key-value heads (2), got 4"));
   EXPECT_THAT(refusal("qwen3", 2, {{"intermediate_size", 21}}), ::testing::HasSubstr("intermediate_size (21), got 2"));
 }
 

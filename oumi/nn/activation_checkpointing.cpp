@@ -80,7 +80,8 @@ using torch::autograd::variable_list;
 
 struct Recompute : torch::autograd::Function<Recompute> {
   // `anchor` requires a gradient, so that the outputs do even when only parameters of the unit do.
-  static variable_list forward(AutogradContext* context, const c10::intrusive_ptr<Replay>& replay, const Tensor& anchor, at::TensorList inputs) {
+  static variable_list forward(AutogradContext* context, const c10::intrusive_ptr<Replay>& replay, const Tensor& anchor,
+                               at::TensorList inputs) {
     (void)anchor;
     context->save_for_backward(inputs.vec());
     context->saved_data["replay"] = at::IValue::make_capsule(replay);
@@ -130,8 +131,10 @@ class ActivationCheckpoint final : public CallWrapper {
 
 }  // namespace
 
-std::int64_t checkpoint_activations(torch::nn::Module& root, const std::vector<std::string>& classes, const CheckpointOptions& options) {
-  if (options.every_n < 1) throw UserError("training.gradient_checkpointing_kwargs.every_n_layers", cat("expected at least 1, got ", options.every_n));
+std::int64_t checkpoint_activations(torch::nn::Module& root, const std::vector<std::string>& classes,
+                                    const CheckpointOptions& options) {
+  if (options.every_n < 1)
+    throw UserError("training.gradient_checkpointing_kwargs.every_n_layers", cat("expected at least 1, got ", options.every_n));
   const auto wrapper = std::make_shared<ActivationCheckpoint>();
   std::set<std::string> present;
   std::int64_t units = 0, checkpointed = 0;
@@ -139,7 +142,8 @@ std::int64_t checkpoint_activations(torch::nn::Module& root, const std::vector<s
     const torch::nn::Module& module = *item.value();
     const std::string name = class_name(typeid(module));
     present.insert(name);
-    const bool matches = std::any_of(classes.begin(), classes.end(), [&](const std::string& wanted) { return wanted == name || wanted == item.key(); });
+    const bool matches = std::any_of(classes.begin(), classes.end(),
+                                     [&](const std::string& wanted) { return wanted == name || wanted == item.key(); });
     if (!matches) continue;
     auto* unit = dynamic_cast<Module*>(item.value().get());
     if (unit == nullptr) {

@@ -18,7 +18,8 @@ struct CheckpointOptions {
 // ("layers.0") counts too) and returns how many. Units must be oumi::Modules called through their holders. Gradients flow
 // through tensors in arguments and results (Tensor, optional, pair, tuple, TensorDict), not through those in other structs.
 // Throws UserError when nothing matches or a match is a plain torch module, naming the classes that there are.
-std::int64_t checkpoint_activations(torch::nn::Module& root, const std::vector<std::string>& classes, const CheckpointOptions& options = {});
+std::int64_t checkpoint_activations(torch::nn::Module& root, const std::vector<std::string>& classes,
+                                    const CheckpointOptions& options = {});
 
 // Takes checkpointing off everything below `root`.
 void keep_activations(torch::nn::Module& root);

@@ -76,7 +76,8 @@ Result backward_of(Net& net, const Tensor& x, bool autocast) {
   }
   loss.backward();
   Result result{loss.detach().clone(), {}};
-  for (const Tensor& parameter : net->parameters()) result.gradients.push_back(parameter.grad().defined() ? parameter.grad().clone() : Tensor());
+  for (const Tensor& parameter : net->parameters())
+    result.gradients.push_back(parameter.grad().defined() ? parameter.grad().clone() : Tensor());
   return result;
 }
 
@@ -163,7 +164,8 @@ std::vector<Tensor> sharded_gradients(const ShardingOptions& options, bool recom
 
 TEST(ActivationCheckpointing, LayersWhoseWeightsAreShardsAreRunAgain) {
   // Units that are the checkpointed layers, units inside of them, and one unit for everything.
-  for (const ShardingOptions& wrap : {ShardingOptions{.wrap_classes = {"Block"}}, ShardingOptions{.min_num_params = 100}, ShardingOptions{}}) {
+  for (const ShardingOptions& wrap :
+       {ShardingOptions{.wrap_classes = {"Block"}}, ShardingOptions{.min_num_params = 100}, ShardingOptions{}}) {
     for (const ShardingMode mode : {ShardingMode::kFullShard, ShardingMode::kShardGradOp}) {
       ShardingOptions options = wrap;
       options.mode = mode;

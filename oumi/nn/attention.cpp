@@ -71,7 +71,8 @@ AttentionImpl::AttentionImpl(const AttentionConfig& config) : config_(config) {
   const std::int64_t query_size = config.num_heads * config.head_dim, key_size = config.num_kv_heads * config.head_dim;
   if (config.fused_qkv) {
     o_proj = register_module("o_proj", row_parallel_linear(query_size, config.hidden_size, config.output_bias));
-    qkv_proj = register_module("qkv_proj", column_parallel_linear(config.hidden_size, {query_size, key_size, key_size}, config.qkv_bias));
+    qkv_proj = register_module("qkv_proj",
+                               column_parallel_linear(config.hidden_size, {query_size, key_size, key_size}, config.qkv_bias));
   } else {
     q_proj = register_module("q_proj", column_parallel_linear(config.hidden_size, {query_size}, config.qkv_bias));
     k_proj = register_module("k_proj", column_parallel_linear(config.hidden_size, {key_size}, config.qkv_bias));
@@ -80,8 +81,10 @@ AttentionImpl::AttentionImpl(const AttentionConfig& config) : config_(config) {
   }
   if (config.qk_norm == QkNorm::kNone) return;
   const bool per_head = config.qk_norm == QkNorm::kPerHead;
-  q_norm = register_module("q_norm", per_head ? RmsNorm(config.head_dim, config.norm) : parallel_rms_norm(query_size, config.norm));
-  k_norm = register_module("k_norm", per_head ? RmsNorm(config.head_dim, config.norm) : parallel_rms_norm(key_size, config.norm));
+  q_norm =
+      register_module("q_norm", per_head ? RmsNorm(config.head_dim, config.norm) : parallel_rms_norm(query_size, config.norm));
+  k_norm =
+      register_module("k_norm", per_head ? RmsNorm(config.head_dim, config.norm) : parallel_rms_norm(key_size, config.norm));
   if (per_head) q_norm->shards = k_norm->shards = parallel;
 }
 

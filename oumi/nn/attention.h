@@ -21,10 +21,10 @@ struct DecoderContext {
 // softmax(scale q k^T + mask) v with what all families share: the cache, the masks, dropout of probabilities.
 struct AttentionCore {
   double scale = 1;
-  double soft_cap = 0;              // 0: none
-  double dropout = 0;               // of the probabilities, in training
-  std::int64_t sliding_window = 0;  // 0: none
-  std::int64_t layer = 0;           // which of the cache's
+  double soft_cap = 0;                               // 0: none
+  double dropout = 0;                                // of the probabilities, in training
+  std::int64_t sliding_window = 0;                   // 0: none
+  std::int64_t layer = 0;                            // which of the cache's
   std::shared_ptr<const TensorParallel> parallel{};  // set where a rank has some of the heads
 
   // query [B, T, heads, head_dim], key and value [B, T, kv_heads, head_dim] -> [B, T, heads * head_dim].
@@ -44,8 +44,8 @@ struct AttentionConfig {
   std::size_t rotary = 0;  // index into DecoderContext::rotary
 };
 
-// Parameters: q_proj, k_proj, v_proj, o_proj (or o_proj, qkv_proj), q_norm, k_norm. In a tensor-parallel group each rank has the
-// same number of heads, whole groups of queries with their keys and values.
+// Parameters: q_proj, k_proj, v_proj, o_proj (or o_proj, qkv_proj), q_norm, k_norm. In a tensor-parallel group each rank has
+// the same number of heads, whole groups of queries with their keys and values.
 class AttentionImpl : public Module {
  public:
   explicit AttentionImpl(const AttentionConfig& config);

@@ -12,7 +12,8 @@ DecoderLayerImpl::DecoderLayerImpl(const DecoderLayerConfig& config)
     : norms_(config.norms), residual_dropout_(config.residual_dropout), parallel_(ParameterScope::current().tensor_parallel) {
   self_attn = register_module("self_attn", Attention(config.attention));
   if (config.experts && parallel_) {
-    throw UserError("parallel.tensor_model_parallel_size", "mixtures of experts can't be spread over ranks yet: expected 1 for this model, got more",
+    throw UserError("parallel.tensor_model_parallel_size",
+                    "mixtures of experts can't be spread over ranks yet: expected 1 for this model, got more",
                     "spread it over data-parallel ranks with fsdp instead");
   }
   if (config.experts) {

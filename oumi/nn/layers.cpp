@@ -98,7 +98,8 @@ Tensor Conv2dImpl::relu_pool(const Tensor& input) {
   const auto fused = [this](const Tensor& images) {
     check(images);
     if (options_.stride != 1 || options_.padding != 0 || options_.dilation != 1 || options_.groups != 1 || !bias.defined()) {
-      throw UserError(call_path::current_path(), "relu_pool: expected stride, dilation and groups 1, padding 0 and a bias, got another convolution");
+      throw UserError(call_path::current_path(),
+                      "relu_pool: expected stride, dilation and groups 1, padding 0 and a bias, got another convolution");
     }
     return kernels::conv_relu_pool(images, weight, bias);
   };
@@ -141,7 +142,8 @@ LayerNormImpl::LayerNormImpl(std::int64_t normalized_size, double eps) : normali
 Tensor LayerNormImpl::forward(const Tensor& input) {
   if (input.dim() == 0 || input.size(-1) != normalized_size_) throw_shape(cat("[*, ", normalized_size_, "]"), input);
   if (!sequence_shards_) return at::layer_norm(input, {normalized_size_}, weight, bias, eps_);
-  return at::layer_norm(input, {normalized_size_}, sequence_shards_->sum_gradient(weight), sequence_shards_->sum_gradient(bias), eps_);
+  return at::layer_norm(input, {normalized_size_}, sequence_shards_->sum_gradient(weight), sequence_shards_->sum_gradient(bias),
+                        eps_);
 }
 
 DropoutImpl::DropoutImpl(double p) : p_(p), parallel_(ParameterScope::current().tensor_parallel) {

@@ -61,8 +61,9 @@ class Conv2dImpl : public Module {
   Conv2dImpl(std::int64_t in_channels, std::int64_t out_channels, std::int64_t kernel_size, Conv2dOptions options = {});
   // [batch, in_channels, height, width] -> [batch, out_channels, height', width']
   Tensor forward(const Tensor& input);
-  // forward, ReLU and 2 x 2 max-pooling in one fused pass (kernels/conv_relu_pool.h) -> [batch, out_channels, height' / 2, width' / 2]. A call of
-  // this module as forward is: hooks run around all three. Throws UserError unless stride, dilation and groups are 1 and padding is 0.
+  // forward, ReLU and 2 x 2 max-pooling in one fused pass (kernels/conv_relu_pool.h) -> [batch, out_channels, height' / 2,
+  // width' / 2]. A call of this module as forward is: hooks run around all three. Throws UserError unless stride, dilation and
+  // groups are 1 and padding is 0.
   Tensor relu_pool(const Tensor& input);
   void reset_parameters();
 

@@ -65,7 +65,8 @@ std::shared_ptr<LoraAdapter> add_lora(LinearImpl& layer, const LoraOptions& opti
   {
     const c10::AutoGradMode no_grad(false);
     if (options.init == LoraInit::kDefault) lora_A->reset_parameters();
-    if (options.init == LoraInit::kGaussian) torch::nn::init::normal_(lora_A->weight, 0.0, 1.0 / static_cast<double>(options.rank));
+    if (options.init == LoraInit::kGaussian)
+      torch::nn::init::normal_(lora_A->weight, 0.0, 1.0 / static_cast<double>(options.rank));
     if (options.init != LoraInit::kRandom) lora_B->weight.zero_();
   }
   TensorParallelPtr parallel;

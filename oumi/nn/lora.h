@@ -1,8 +1,8 @@
 // Low-rank adapters on linear layers: y = base(x) + scaling * B(A(dropout(x))), Hu et al. 2021, arXiv:2106.09685, with PEFT's
 // parameter names (lora_A.weight, lora_B.weight below the layer's name) and arithmetic.
 //
-// On a layer that is spread over a tensor-parallel group one factor is spread as the layer is (B's rows with its output channels, A's
-// columns with its input channels), and every rank has the other one whole.
+// On a layer that is spread over a tensor-parallel group one factor is spread as the layer is (B's rows with its output
+// channels, A's columns with its input channels), and every rank has the other one whole.
 #pragma once
 
 #include <memory>

@@ -48,12 +48,16 @@ Tensor activate_gated(Activation activation, const Tensor& gate, const Tensor& u
   }
 }
 
-GatedMlpImpl::GatedMlpImpl(const GatedMlpConfig& config) : config_(config), parallel_(ParameterScope::current().tensor_parallel) {
+GatedMlpImpl::GatedMlpImpl(const GatedMlpConfig& config)
+    : config_(config), parallel_(ParameterScope::current().tensor_parallel) {
   config_.intermediate_size = share_of(parallel_, config.intermediate_size, "intermediate_size");
   if (config.fused_gate_up) {
-    gate_up_proj = register_module("gate_up_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size, config.intermediate_size}, config.bias));
+    gate_up_proj = register_module(
+        "gate_up_proj",
+        column_parallel_linear(config.hidden_size, {config.intermediate_size, config.intermediate_size}, config.bias));
   } else {
-    gate_proj = register_module("gate_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size}, config.bias));
+    gate_proj =
+        register_module("gate_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size}, config.bias));
     up_proj = register_module("up_proj", column_parallel_linear(config.hidden_size, {config.intermediate_size}, config.bias));
   }
   down_proj = register_module("down_proj", row_parallel_linear(config.intermediate_size, config.hidden_size, config.bias));

@@ -28,9 +28,10 @@ std::int64_t local_rows(const std::vector<std::int64_t>& pieces, const TensorPar
 
 // Fewer rows than ranks would leave a rank without any.
 std::int64_t vocabulary_rows(std::int64_t vocabulary, const TensorParallel& parallel) {
-  if (TensorSplit::range(vocabulary, parallel.size() - 1, parallel.size()).second > 0) return local_rows({vocabulary}, parallel);
-  throw UserError("parallel.tensor_model_parallel_size",
-                  cat("expected a vocabulary that every rank has a part of, got ", vocabulary, " ids for ", parallel.size(), " ranks"));
+  if (TensorSplit::range(vocabulary, parallel.size() - 1, parallel.size()).second > 0)
+    return local_rows({vocabulary}, parallel);
+  throw UserError("parallel.tensor_model_parallel_size", cat("expected a vocabulary that every rank has a part of, got ",
+                                                             vocabulary, " ids for ", parallel.size(), " ranks"));
 }
 
 std::map<std::string, TensorSplit> column_splits(const std::vector<std::int64_t>& pieces) {
@@ -44,11 +45,12 @@ const TensorSplit* SplitLayer::split_of(const std::string& parameter) const {
   return found == splits_.end() ? nullptr : &found->second;
 }
 
-ColumnParallelLinearImpl::ColumnParallelLinearImpl(std::int64_t in_features, const std::vector<std::int64_t>& pieces, bool with_bias,
-                                                   const TensorParallelPtr& parallel)
+ColumnParallelLinearImpl::ColumnParallelLinearImpl(std::int64_t in_features, const std::vector<std::int64_t>& pieces,
+                                                   bool with_bias, const TensorParallelPtr& parallel)
     : LinearImpl(in_features, local_rows(pieces, *parallel), with_bias), SplitLayer(parallel, column_splits(pieces)) {}
 
-RowParallelLinearImpl::RowParallelLinearImpl(std::int64_t in_features, std::int64_t out_features, bool with_bias, const TensorParallelPtr& parallel)
+RowParallelLinearImpl::RowParallelLinearImpl(std::int64_t in_features, std::int64_t out_features, bool with_bias,
+                                             const TensorParallelPtr& parallel)
     : LinearImpl(parallel->share_of(in_features, "input channels"), out_features, with_bias),
       SplitLayer(parallel, {{"weight", {.dim = 1, .pieces = {in_features}}}}) {}
 
@@ -59,7 +61,8 @@ Tensor RowParallelLinearImpl::forward(const Tensor& input) {
   return result + added.to(result.scalar_type());
 }
 
-VocabParallelEmbeddingImpl::VocabParallelEmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding_dim, const TensorParallelPtr& parallel)
+VocabParallelEmbeddingImpl::VocabParallelEmbeddingImpl(std::int64_t num_embeddings, std::int64_t embedding_dim,
+                                                       const TensorParallelPtr& parallel)
     : EmbeddingImpl(vocabulary_rows(num_embeddings, *parallel), embedding_dim),
       SplitLayer(parallel, {{"weight", {.dim = 0, .pieces = {num_embeddings}}}}),
       vocabulary_(num_embeddings),
@@ -77,7 +80,8 @@ Tensor VocabParallelEmbeddingImpl::forward(const Tensor& ids) {
 }
 
 ParallelRmsNormImpl::ParallelRmsNormImpl(std::int64_t size, RmsNormOptions options, const TensorParallelPtr& parallel)
-    : RmsNormImpl(parallel->share_of(size, "normalised channels"), options), SplitLayer(parallel, {{"weight", {.dim = 0, .pieces = {size}}}}) {}
+    : RmsNormImpl(parallel->share_of(size, "normalised channels"), options),
+      SplitLayer(parallel, {{"weight", {.dim = 0, .pieces = {size}}}}) {}
 
 Tensor ParallelRmsNormImpl::forward(const Tensor& input) {
   const Tensor wide = input.to(input.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
@@ -88,18 +92,22 @@ Tensor ParallelRmsNormImpl::forward(const Tensor& input) {
 }
 
 Linear column_parallel_linear(std::int64_t in_features, const std::vector<std::int64_t>& pieces, bool with_bias) {
-  if (!current_parallel()) return Linear(in_features, std::accumulate(pieces.begin(), pieces.end(), std::int64_t{0}), with_bias);
-  return Linear(std::shared_ptr<LinearImpl>(std::make_shared<ColumnParallelLinearImpl>(in_features, pieces, with_bias, current_parallel())));
+  if (!current_parallel())
+    return Linear(in_features, std::accumulate(pieces.begin(), pieces.end(), std::int64_t{0}), with_bias);
+  return Linear(std::shared_ptr<LinearImpl>(
+      std::make_shared<ColumnParallelLinearImpl>(in_features, pieces, with_bias, current_parallel())));
 }
 
 Linear row_parallel_linear(std::int64_t in_features, std::int64_t out_features, bool with_bias) {
   if (!current_parallel()) return Linear(in_features, out_features, with_bias);
-  return Linear(std::shared_ptr<LinearImpl>(std::make_shared<RowParallelLinearImpl>(in_features, out_features, with_bias, current_parallel())));
+  return Linear(std::shared_ptr<LinearImpl>(
+      std::make_shared<RowParallelLinearImpl>(in_features, out_features, with_bias, current_parallel())));
 }
 
 Embedding vocab_parallel_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim) {
   if (!current_parallel()) return Embedding(num_embeddings, embedding_dim);
-  return Embedding(std::shared_ptr<EmbeddingImpl>(std::make_shared<VocabParallelEmbeddingImpl>(num_embeddings, embedding_dim, current_parallel())));
+  return Embedding(std::shared_ptr<EmbeddingImpl>(
+      std::make_shared<VocabParallelEmbeddingImpl>(num_embeddings, embedding_dim, current_parallel())));
 }
 
 RmsNorm parallel_rms_norm(std::int64_t size, RmsNormOptions options) {
@@ -126,13 +134,15 @@ thread_local std::optional<InitialValuesTaker> taker_now;
 InitialValues::InitialValues(c10::ScalarType dtype, Take take) { taker_now = {dtype, std::move(take)}; }
 InitialValues::~InitialValues() { taker_now.reset(); }
 
-void initialize_whole(torch::nn::Module& layer, const std::string& name, Tensor& parameter, const std::function<void(Tensor&)>& draw) {
+void initialize_whole(torch::nn::Module& layer, const std::string& name, Tensor& parameter,
+                      const std::function<void(Tensor&)>& draw) {
   const c10::AutoGradMode no_grad(false);
   const auto* split_layer = dynamic_cast<const SplitLayer*>(&layer);
   const TensorSplit* split = split_layer == nullptr ? nullptr : split_layer->split_of(name);
   if (split == nullptr && !taker_now) return draw(parameter);
   const auto options = parameter.options().requires_grad(false);
-  Tensor whole = at::empty(split == nullptr ? parameter.sizes().vec() : split->whole_shape(parameter.sizes()), taker_now ? options.dtype(taker_now->dtype) : options);
+  Tensor whole = at::empty(split == nullptr ? parameter.sizes().vec() : split->whole_shape(parameter.sizes()),
+                           taker_now ? options.dtype(taker_now->dtype) : options);
   draw(whole);
   if (split != nullptr) whole = split->slice(whole, split_layer->parallel().rank(), split_layer->parallel().size());
   if (taker_now) {

@@ -32,7 +32,8 @@ class SplitLayer {
 // Weight [out / ranks, in]: this rank's output channels of an input that has come through TensorParallel::enter.
 class ColumnParallelLinearImpl : public LinearImpl, public SplitLayer {
  public:
-  ColumnParallelLinearImpl(std::int64_t in_features, const std::vector<std::int64_t>& pieces, bool with_bias, const TensorParallelPtr& parallel);
+  ColumnParallelLinearImpl(std::int64_t in_features, const std::vector<std::int64_t>& pieces, bool with_bias,
+                           const TensorParallelPtr& parallel);
 };
 
 // Weight [out, in / ranks]: the sum over ranks of what each has from its input channels, in the form that activations have
@@ -69,7 +70,9 @@ RmsNorm parallel_rms_norm(std::int64_t size, RmsNormOptions options);
 
 // --- for layers that may stand in such a group; `parallel` is null without one ---
 
-inline Tensor enter(const TensorParallelPtr& parallel, const Tensor& hidden) { return parallel ? parallel->enter(hidden) : hidden; }
+inline Tensor enter(const TensorParallelPtr& parallel, const Tensor& hidden) {
+  return parallel ? parallel->enter(hidden) : hidden;
+}
 // This rank's share of `count`.
 inline std::int64_t share_of(const TensorParallelPtr& parallel, std::int64_t count, const char* what) {
   return parallel ? parallel->share_of(count, what) : count;
@@ -79,10 +82,11 @@ Tensor dropout_outside(const TensorParallelPtr& parallel, const Tensor& input, d
 
 // Sets a parameter of `layer` to this rank's part of what `draw` makes of the whole one: initial weights then do not depend on
 // how many ranks there are. Costs one whole parameter at a time.
-void initialize_whole(torch::nn::Module& layer, const std::string& name, Tensor& parameter, const std::function<void(Tensor&)>& draw);
+void initialize_whole(torch::nn::Module& layer, const std::string& name, Tensor& parameter,
+                      const std::function<void(Tensor&)>& draw);
 
-// While it is in force on this thread, initialize_whole leaves parameters alone and hands what was drawn for each over, in `dtype`: a model
-// larger than memory gets its initial weights one by one.
+// While it is in force on this thread, initialize_whole leaves parameters alone and hands what was drawn for each over, in
+// `dtype`: a model larger than memory gets its initial weights one by one.
 class InitialValues {
  public:
   using Take = std::function<void(const Tensor& parameter, const Tensor& value)>;

@@ -20,7 +20,8 @@ struct ParameterDefaults {
   bool initialize = true;  // false: memory that nobody has touched, which costs nothing until it is written
   std::optional<c10::ScalarType> dtype{};
   std::optional<c10::Device> device{};  // kMeta: shapes alone
-  std::shared_ptr<const TensorParallel> tensor_parallel{};  // layers that can be spread over it take their part (parallel_layers.h)
+  std::shared_ptr<const TensorParallel>
+      tensor_parallel{};  // layers that can be spread over it take their part (parallel_layers.h)
 };
 
 // In force on this thread for the scope's length.

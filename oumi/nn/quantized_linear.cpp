@@ -4,8 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <c10/core/GradMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -34,7 +34,8 @@ void for_row_blocks(const QuantizedWeight& weight, at::ScalarType dtype, Use use
   const Tensor absmax = weight.absmax();
   // A block begins on a whole number of quantisation blocks.
   std::int64_t step = std::max<std::int64_t>(1, kScratch / std::max<std::int64_t>(columns, 1));
-  if (columns % kernels::kFourBitBlock != 0) step = std::max(kernels::kFourBitBlock, step / kernels::kFourBitBlock * kernels::kFourBitBlock);
+  if (columns % kernels::kFourBitBlock != 0)
+    step = std::max(kernels::kFourBitBlock, step / kernels::kFourBitBlock * kernels::kFourBitBlock);
   for (std::int64_t begin = 0; begin < rows; begin += step) {
     const std::int64_t count = std::min(step, rows - begin);
     Tensor block = scratch(dtype, count * columns).narrow(0, 0, count * columns).view({count, columns});
@@ -113,7 +114,8 @@ QuantizedLinear::QuantizedLinear(const Tensor& weight, const QuantizeOptions& op
 
 Tensor QuantizedLinear::forward(const Tensor& input, const Tensor& weight, const Tensor& bias) {
   (void)weight;
-  const at::ScalarType dtype = at::autocast::is_autocast_enabled(at::kCPU) ? at::autocast::get_autocast_dtype(at::kCPU) : compute_dtype_;
+  const at::ScalarType dtype =
+      at::autocast::is_autocast_enabled(at::kCPU) ? at::autocast::get_autocast_dtype(at::kCPU) : compute_dtype_;
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   std::vector<std::int64_t> sizes = input.sizes().vec();
   const Tensor rows = input.to(dtype).reshape({-1, sizes.back()});

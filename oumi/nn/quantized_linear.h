@@ -11,7 +11,7 @@ namespace oumi::nn {
 
 struct QuantizeOptions {
   kernels::FourBitType type = kernels::FourBitType::kNf4;
-  bool nested = false;                            // double quantisation: the scales become 8-bit, in blocks of 256
+  bool nested = false;                        // double quantisation: the scales become 8-bit, in blocks of 256
   at::ScalarType compute_dtype = at::kFloat;  // of the product: float32 or bfloat16
 };
 

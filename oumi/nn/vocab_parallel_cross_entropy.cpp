@@ -34,7 +34,8 @@ struct SpreadLoss {
   bool with_gradients;
 };
 
-// Summed losses of the rows, and in `logits` [rows, own part] (wide, before the soft cap) the gradient of `factor` times the sum.
+// Summed losses of the rows, and in `logits` [rows, own part] (wide, before the soft cap) the gradient of `factor` times the
+// sum.
 double rows_loss(const SpreadLoss& call, Tensor& logits, const Tensor& labels, double factor) {
   const kernels::LinearCrossEntropyOptions& options = call.options;
   Tensor slope;
@@ -73,7 +74,8 @@ struct SpreadResult {
   std::vector<Tensor> gradients;  // of hidden, weight, bias; undefined where none is wanted
 };
 
-SpreadResult all_rows(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels, const SpreadLoss& call) {
+SpreadResult all_rows(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const Tensor& labels,
+                      const SpreadLoss& call) {
   const auto wide = kernels::accumulation_type(call.compute);
   const auto wide_options = hidden.options().dtype(wide);
   const auto wants = [&](const Tensor& tensor) { return call.with_gradients && tensor.defined() && tensor.requires_grad(); };
@@ -116,7 +118,8 @@ struct VocabParallelCrossEntropy : torch::autograd::Function<VocabParallelCrossE
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     const SpreadResult result = all_rows(hidden, weight, bias.value_or(Tensor()), labels, call);
     std::vector<std::optional<Tensor>> gradients;
-    for (const Tensor& gradient : result.gradients) gradients.push_back(gradient.defined() ? std::optional<Tensor>(gradient) : std::nullopt);
+    for (const Tensor& gradient : result.gradients)
+      gradients.push_back(gradient.defined() ? std::optional<Tensor>(gradient) : std::nullopt);
     context->saved_data["gradients"] = gradients;
     return result.loss;
   }
@@ -124,7 +127,8 @@ struct VocabParallelCrossEntropy : torch::autograd::Function<VocabParallelCrossE
   static variable_list backward(AutogradContext* context, variable_list outputs) {
     const auto saved = context->saved_data.find("gradients");
     if (saved == context->saved_data.end()) {
-      throw InternalError("vocab_parallel_cross_entropy: expected one backward pass, got a second; its gradients are gone after the first");
+      throw InternalError(
+          "vocab_parallel_cross_entropy: expected one backward pass, got a second; its gradients are gone after the first");
     }
     auto held = std::move(saved->second).to<std::vector<std::optional<Tensor>>>();
     context->saved_data.erase(saved);
@@ -141,21 +145,24 @@ struct VocabParallelCrossEntropy : torch::autograd::Function<VocabParallelCrossE
 
 }  // namespace
 
-Tensor vocab_parallel_cross_entropy(const Tensor& hidden, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& labels,
-                                    std::int64_t vocabulary, const TensorParallel& parallel, const kernels::LinearCrossEntropyOptions& options) {
+Tensor vocab_parallel_cross_entropy(const Tensor& hidden, const Tensor& weight, const std::optional<Tensor>& bias,
+                                    const Tensor& labels, std::int64_t vocabulary, const TensorParallel& parallel,
+                                    const kernels::LinearCrossEntropyOptions& options) {
   const char* name = "vocab_parallel_cross_entropy";
-  kernels::expect(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), name, "hidden [rows, hidden] and weight [own part, hidden]",
-                  hidden.sizes(), " and ", weight.sizes());
-  kernels::expect(labels.dim() == 1 && labels.size(0) == hidden.size(0) && labels.scalar_type() == at::kLong, name, cat("labels int64 [", hidden.size(0), "]"),
-                  labels.scalar_type(), " ", labels.sizes());
+  kernels::expect(hidden.dim() == 2 && weight.dim() == 2 && hidden.size(1) == weight.size(1), name,
+                  "hidden [rows, hidden] and weight [own part, hidden]", hidden.sizes(), " and ", weight.sizes());
+  kernels::expect(labels.dim() == 1 && labels.size(0) == hidden.size(0) && labels.scalar_type() == at::kLong, name,
+                  cat("labels int64 [", hidden.size(0), "]"), labels.scalar_type(), " ", labels.sizes());
   const Tensor outside = labels.ne(options.ignore_index).logical_and(labels.lt(0).logical_or(labels.ge(vocabulary)));
   if (outside.any().item<bool>()) {
-    kernels::expect(false, name, cat("labels in [0, ", vocabulary, ") or ", options.ignore_index), labels.masked_select(outside)[0].item<std::int64_t>());
+    kernels::expect(false, name, cat("labels in [0, ", vocabulary, ") or ", options.ignore_index),
+                    labels.masked_select(outside)[0].item<std::int64_t>());
   }
   const auto device = hidden.device().type();
   const bool autocast = at::autocast::is_autocast_enabled(device) && hidden.scalar_type() != at::kDouble;
   const auto compute = autocast ? at::autocast::get_autocast_dtype(device) : hidden.scalar_type();
-  return VocabParallelCrossEntropy::apply(hidden, weight, bias, labels, SpreadLoss{parallel, options, vocabulary, compute, c10::GradMode::is_enabled()});
+  return VocabParallelCrossEntropy::apply(hidden, weight, bias, labels,
+                                          SpreadLoss{parallel, options, vocabulary, compute, c10::GradMode::is_enabled()});
 }
 
 }  // namespace oumi::nn

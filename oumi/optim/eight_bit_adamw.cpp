@@ -19,8 +19,8 @@ constexpr std::int64_t kLeastEightBit = 4096;  // elements; bitsandbytes' min_8b
 // One update's constants.
 struct Step {
   float beta1, beta2, eps;
-  float decay;             // factor on the weight
-  float step_size;         // learning rate over the first bias correction, negative
+  float decay;              // factor on the weight
+  float step_size;          // learning rate over the first bias correction, negative
   float second_correction;  // square root of the second one
 };
 
@@ -37,19 +37,23 @@ void update_values(Value* weights, const Value* gradients, Block& moments, std::
     moments.first[at] = moments.first[at] * step.beta1 + (1.0F - step.beta1) * gradient;
     moments.second[at] = moments.second[at] * step.beta2 + (1.0F - step.beta2) * gradient * gradient;
     const float denominator = std::sqrt(moments.second[at]) / step.second_correction + step.eps;
-    weights[i] = static_cast<Value>(static_cast<float>(weights[i]) * step.decay + step.step_size * (moments.first[at] / denominator));
+    weights[i] =
+        static_cast<Value>(static_cast<float>(weights[i]) * step.decay + step.step_size * (moments.first[at] / denominator));
   }
 }
 
-void read_codes(std::array<float, kBlock>& values, const std::uint8_t* codes, float absmax, std::int64_t count, const kernels::EightBitMap& map) {
+void read_codes(std::array<float, kBlock>& values, const std::uint8_t* codes, float absmax, std::int64_t count,
+                const kernels::EightBitMap& map) {
   for (std::int64_t i = 0; i < count; ++i) values[static_cast<std::size_t>(i)] = map[codes[i]] * absmax;
 }
 
-float write_codes(const std::array<float, kBlock>& values, std::uint8_t* codes, std::int64_t count, const kernels::EightBitMap& map) {
+float write_codes(const std::array<float, kBlock>& values, std::uint8_t* codes, std::int64_t count,
+                  const kernels::EightBitMap& map) {
   float largest = 0;
   for (std::int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(values[static_cast<std::size_t>(i)]));
   const float scale = 1.0F / std::max(largest, 1e-38F);
-  for (std::int64_t i = 0; i < count; ++i) codes[i] = map.nearest(std::clamp(values[static_cast<std::size_t>(i)] * scale, -1.0F, 1.0F));
+  for (std::int64_t i = 0; i < count; ++i)
+    codes[i] = map.nearest(std::clamp(values[static_cast<std::size_t>(i)] * scale, -1.0F, 1.0F));
   return largest;
 }
 
@@ -59,7 +63,8 @@ void update_8bit(const Tensor& parameter, const Tensor& gradient, TensorDict& sl
                              &without_sign = kernels::dynamic_map(kernels::DynamicMap::kUnsigned);
   auto* weights = parameter.mutable_data_ptr<Value>();
   const auto* gradients = gradient.const_data_ptr<Value>();
-  auto *first = slots.at("state1").mutable_data_ptr<std::uint8_t>(), *second = slots.at("state2").mutable_data_ptr<std::uint8_t>();
+  auto *first = slots.at("state1").mutable_data_ptr<std::uint8_t>(),
+       *second = slots.at("state2").mutable_data_ptr<std::uint8_t>();
   auto *absmax1 = slots.at("absmax1").mutable_data_ptr<float>(), *absmax2 = slots.at("absmax2").mutable_data_ptr<float>();
   const std::int64_t size = parameter.numel();
   kernels::cpu::parallel_for(0, (size + kBlock - 1) / kBlock, 16, [&](std::int64_t begin, std::int64_t end) {
@@ -102,9 +107,11 @@ EightBitAdamW::EightBitAdamW(const std::vector<ParameterGroup>& groups, double l
   for (const ParameterGroup& group : groups) {
     for (const auto& [name, parameter] : group.parameters) {
       if (!parameter.is_cpu() || (parameter.scalar_type() != at::kFloat && parameter.scalar_type() != at::kBFloat16)) {
-        throw UserError("training.optimizer", cat("8-bit states need float32 or bfloat16 weights on the CPU, got ", name, " of ", parameter.toString()));
+        throw UserError("training.optimizer", cat("8-bit states need float32 or bfloat16 weights on the CPU, got ", name,
+                                                  " of ", parameter.toString()));
       }
-      if (std::find(full_precision.begin(), full_precision.end(), name) != full_precision.end()) full_precision_.insert(parameter.unsafeGetTensorImpl());
+      if (std::find(full_precision.begin(), full_precision.end(), name) != full_precision.end())
+        full_precision_.insert(parameter.unsafeGetTensorImpl());
     }
   }
 }
@@ -149,7 +156,8 @@ void EightBitAdamW::update(const GroupOptions& group, const std::vector<Item>& i
     if (parameter.scalar_type() == at::kFloat) {
       narrow ? update_8bit<float>(parameter, gradient, slots, step) : update_32bit<float>(parameter, gradient, slots, step);
     } else {
-      narrow ? update_8bit<at::BFloat16>(parameter, gradient, slots, step) : update_32bit<at::BFloat16>(parameter, gradient, slots, step);
+      narrow ? update_8bit<at::BFloat16>(parameter, gradient, slots, step)
+             : update_32bit<at::BFloat16>(parameter, gradient, slots, step);
     }
     if (!item.parameter.is_contiguous()) Tensor(item.parameter).copy_(parameter);
   }

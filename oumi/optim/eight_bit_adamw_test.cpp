@@ -20,7 +20,8 @@ using ::testing::HasSubstr;
 
 TensorDict read_golden() {
   const char* source = std::getenv("OUMI_SOURCE_DIR");
-  const std::string bytes = read_text_file(cat(source == nullptr ? "." : source, "/tests/golden/adapters/eight_bit_adamw.safetensors"));
+  const std::string bytes =
+      read_text_file(cat(source == nullptr ? "." : source, "/tests/golden/adapters/eight_bit_adamw.safetensors"));
   std::uint64_t header = 0;
   std::memcpy(&header, bytes.data(), 8);
   TensorDict tensors;
@@ -29,7 +30,8 @@ TensorDict read_golden() {
     if (name == "__metadata__") continue;
     const auto dtype = entry["dtype"] == "F32" ? at::kFloat : entry["dtype"] == "BF16" ? at::kBFloat16 : at::kByte;
     char* data = const_cast<char*>(bytes.data()) + 8 + header + entry["data_offsets"][0].get<std::size_t>();
-    tensors.set(name, at::from_blob(data, entry["shape"].get<std::vector<std::int64_t>>(), at::TensorOptions().dtype(dtype)).clone());
+    tensors.set(name,
+                at::from_blob(data, entry["shape"].get<std::vector<std::int64_t>>(), at::TensorOptions().dtype(dtype)).clone());
   }
   return tensors;
 }
@@ -114,7 +116,8 @@ TEST(EightBitAdamW, StateTakesAQuarterOfFloatMoments) {
 TEST(EightBitAdamW, NamedParametersKeepFloatMoments) {
   const Tensor weight = at::randn({100, 100}).requires_grad_(true);
   weight.mutable_grad() = at::randn({100, 100});
-  const auto optimizer = make_optimizer({.name = "adamw_8bit", .full_precision_states = {"embed.weight"}}, {{"all", {{"embed.weight", weight}}, 0.0, {}}});
+  const auto optimizer = make_optimizer({.name = "adamw_8bit", .full_precision_states = {"embed.weight"}},
+                                        {{"all", {{"embed.weight", weight}}, 0.0, {}}});
   optimizer->step();
   EXPECT_EQ(optimizer_state(*optimizer, {"embed.weight"}).tensors.at("embed.weight.state1").scalar_type(), at::kFloat);
 }
@@ -133,7 +136,8 @@ TEST(EightBitAdamW, TransposedWeightsAreUpdatedInPlace) {
 
 TEST(EightBitAdamW, OtherDtypesAreRefused) {
   const Tensor weight = at::randn({3}, at::kDouble).requires_grad_(true);
-  EXPECT_THAT(user_error([&] { make_optimizer({.name = "adamw_8bit"}, {{"all", {{"w", weight}}, 0.0, {}}}); }), HasSubstr("need float32 or bfloat16 weights"));
+  EXPECT_THAT(user_error([&] { make_optimizer({.name = "adamw_8bit"}, {{"all", {{"w", weight}}, 0.0, {}}}); }),
+              HasSubstr("need float32 or bfloat16 weights"));
 }
 
 }  // namespace

@@ -71,7 +71,8 @@ std::vector<double> per_group(const Kwargs& kwargs, const std::string& name, dou
   if (value == nullptr || !value->is_array()) return std::vector<double>(groups, kwargs.get<double>(name, fallback));
   const auto values = kwargs.require<std::vector<double>>(name);
   if (values.size() != groups) {
-    throw UserError(cat(kScheduleKwargs, ".", name), cat("expected ", groups, " values, one a parameter group, got ", values.size()));
+    throw UserError(cat(kScheduleKwargs, ".", name),
+                    cat("expected ", groups, " values, one a parameter group, got ", values.size()));
   }
   return values;
 }

@@ -128,7 +128,8 @@ auto call_wrapped(Module& module, const Forward& forward, Arguments& arguments) 
   const auto blank = std::make_shared<Arguments>(arguments);
   replace_tensors(*blank, std::vector<Tensor>(inputs.size()));
   const auto result = std::make_shared<std::optional<Result>>();  // alive during this call alone: a later run leaves no result
-  const CallWrapper::Function function = [forward, blank, kept = std::weak_ptr<std::optional<Result>>(result)](std::vector<Tensor> tensors) {
+  const CallWrapper::Function function = [forward, blank,
+                                          kept = std::weak_ptr<std::optional<Result>>(result)](std::vector<Tensor> tensors) {
     Arguments filled = *blank;
     replace_tensors(filled, std::move(tensors));
     Result values = std::apply(forward, filled);

@@ -1,5 +1,5 @@
-// The functions of bridge/oumi_bridge.h, loaded when text is first needed: liboumi_bridge.so is built where there is a Rust compiler,
-// and everything else works without it.
+// The functions of bridge/oumi_bridge.h, loaded when text is first needed: liboumi_bridge.so is built where there is a Rust
+// compiler, and everything else works without it.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,11 @@
 namespace oumi::text {
 
 struct Bridge {
-#define OUMI_BRIDGE_FUNCTIONS(X)                                                                                                        \
-  X(abi) X(release) X(tokenizer_new) X(tokenizer_free) X(tokenizer_add_tokens) X(tokenizer_set_post_processor) X(tokenizer_json)        \
-  X(vocab_size) X(token_to_id) X(id_to_token) X(encode) X(encodings_release) X(decode) X(train) X(template_new) X(template_free) X(template_generates) X(render)
+#define OUMI_BRIDGE_FUNCTIONS(X)                                                                                          \
+  X(abi)                                                                                                                  \
+  X(release) X(tokenizer_new) X(tokenizer_free) X(tokenizer_add_tokens) X(tokenizer_set_post_processor) X(tokenizer_json) \
+      X(vocab_size) X(token_to_id) X(id_to_token) X(encode) X(encodings_release) X(decode) X(train) X(template_new)       \
+          X(template_free) X(template_generates) X(render)
 #define OUMI_BRIDGE_MEMBER(name) decltype(&oumi_bridge_##name) name = nullptr;
   OUMI_BRIDGE_FUNCTIONS(OUMI_BRIDGE_MEMBER)
 #undef OUMI_BRIDGE_MEMBER
@@ -41,6 +43,7 @@ class BridgeBuffer {
 };
 
 // Throws what `status` says: UserError(component, "<what>: <message>", hint), or InternalError when the bridge is at fault.
-void check_bridge(std::int32_t status, const BridgeBuffer& message, const std::string& component, const std::string& what, const std::string& hint);
+void check_bridge(std::int32_t status, const BridgeBuffer& message, const std::string& component, const std::string& what,
+                  const std::string& hint);
 
 }  // namespace oumi::text

@@ -16,7 +16,9 @@ std::string model_type(const std::filesystem::path& folder_or_file) {
   const auto path = folder / "config.json";
   if (!std::filesystem::is_regular_file(path, ignored)) return "";
   const Json config = read_json_file(path);
-  return config.is_object() && config.contains("model_type") && config["model_type"].is_string() ? config["model_type"].get<std::string>() : "";
+  return config.is_object() && config.contains("model_type") && config["model_type"].is_string()
+             ? config["model_type"].get<std::string>()
+             : "";
 }
 
 }  // namespace
@@ -39,15 +41,19 @@ BuiltTokenizer build_tokenizer(const std::filesystem::path& folder, const ModelP
   auto tokenizer = Tokenizer::load(folder, options);
   const Json& tokens = tokenizer->special_tokens();
   if (!tokenizer->pad_id()) {
-    throw UserError("model.tokenizer_pad_token", cat("expected a padding token, got none: ", folder.string(), " has neither pad_token nor eos_token"),
+    throw UserError("model.tokenizer_pad_token",
+                    cat("expected a padding token, got none: ", folder.string(), " has neither pad_token nor eos_token"),
                     "name one, for example tokenizer_pad_token: \"<pad>\"");
   }
   std::vector<std::string> notices;
   if (tokenizer->pad_filled_in()) {
-    notices.push_back(cat("the tokenizer has no padding token; ", tokens["pad_token"].get<std::string>(), " stands in (model.tokenizer_pad_token chooses another)"));
+    notices.push_back(cat("the tokenizer has no padding token; ", tokens["pad_token"].get<std::string>(),
+                          " stands in (model.tokenizer_pad_token chooses another)"));
   }
   if (options.fallback_chat_template && tokenizer->chat_template() == *options.fallback_chat_template) {
-    notices.emplace_back("the tokenizer has no chat template; 'default' stands in, which uses no special tokens (model.chat_template chooses another)");
+    notices.emplace_back(
+        "the tokenizer has no chat template; 'default' stands in, which uses no special tokens (model.chat_template chooses "
+        "another)");
   }
   return {std::move(tokenizer), std::move(notices)};
 }

@@ -240,7 +240,8 @@ const std::string kZephyr = R"({% set user_turn = 1 if messages[0].role == 'syst
 
 const std::vector<BuiltinTemplate>& builtin_templates() {
   static const std::vector<std::string> kIm = {"<|im_start|>", "<|im_end|>"};
-  static const std::vector<std::string> kQwenVlTokens = {"<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"};
+  static const std::vector<std::string> kQwenVlTokens = {"<|im_start|>",   "<|im_end|>",    "<|vision_start|>",
+                                                         "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"};
   static const std::vector<BuiltinTemplate> kTemplates = {
       {"chat_ml", kChatMl, kIm, "<|im_end|>"},
       {"default", kDefault, {}, ""},
@@ -265,7 +266,8 @@ const BuiltinTemplate& builtin_template(std::string_view name) {
   for (const BuiltinTemplate& entry : builtin_templates()) {
     if (wanted == entry.name) return entry;
   }
-  throw UserError("model.chat_template", cat("expected the name of a built-in template, got '", name, "'"), suggestion(name, builtin_chat_template_names()));
+  throw UserError("model.chat_template", cat("expected the name of a built-in template, got '", name, "'"),
+                  suggestion(name, builtin_chat_template_names()));
 }
 
 }  // namespace oumi::text

@@ -8,10 +8,10 @@
 namespace oumi::text {
 
 struct BuiltinTemplate {
-  std::string name;                  // Oumi's
-  std::string source;                // Jinja
-  std::vector<std::string> tokens;   // what it writes that should be one token each
-  std::string end_of_turn;           // the token that ends a turn; empty where eos_token or nothing does
+  std::string name;                 // Oumi's
+  std::string source;               // Jinja
+  std::vector<std::string> tokens;  // what it writes that should be one token each
+  std::string end_of_turn;          // the token that ends a turn; empty where eos_token or nothing does
 };
 
 const std::vector<BuiltinTemplate>& builtin_templates();

@@ -13,7 +13,9 @@ namespace {
 // What the bridge's limits and the recursion limit refuse is in the template, not in the conversation.
 std::string hint_for(std::string_view message, const char* otherwise) {
   const bool refused = message.find("refused: ") != message.npos || message.find("recursion limit") != message.npos;
-  return refused ? "templates are limited in what they may cost; simplify this one, or take a template from a source that you trust" : otherwise;
+  return refused
+             ? "templates are limited in what they may cost; simplify this one, or take a template from a source that you trust"
+             : otherwise;
 }
 
 }  // namespace
@@ -28,7 +30,8 @@ struct ChatTemplate::Impl {
       : source(std::move(source_in)), special_tokens(std::move(special_tokens_in)), origin(std::move(origin_in)) {
     text::BridgeBuffer message;
     const auto status = text::bridge().template_new(text::as_bytes(source), &handle, message.out());
-    text::check_bridge(status, message, origin, "", hint_for(message.view(), "correct the template there; Jinja as Transformers renders it is understood"));
+    text::check_bridge(status, message, origin, "",
+                       hint_for(message.view(), "correct the template there; Jinja as Transformers renders it is understood"));
   }
   ~Impl() {
     if (handle != nullptr) text::bridge().template_free(handle);
@@ -41,10 +44,12 @@ namespace {
 
 void check_messages(const Json& messages, const std::string& origin) {
   const auto wrong = [&](const std::string& what, const Json& got) {
-    throw UserError(origin, cat(what, ", got ", json_type_name(got)), "messages look like [{\"role\": \"user\", \"content\": \"...\"}]");
+    throw UserError(origin, cat(what, ", got ", json_type_name(got)),
+                    "messages look like [{\"role\": \"user\", \"content\": \"...\"}]");
   };
   if (!messages.is_array()) wrong("messages: expected a list of {role, content}", messages);
-  if (messages.empty()) throw UserError(origin, "messages: expected at least one message, got none", "leave the empty conversation out");
+  if (messages.empty())
+    throw UserError(origin, "messages: expected at least one message, got none", "leave the empty conversation out");
   for (std::size_t i = 0; i < messages.size(); ++i) {
     if (!messages[i].is_object()) wrong(cat("messages[", i, "]: expected a dict"), messages[i]);
   }
@@ -93,16 +98,20 @@ RenderedChat ChatTemplate::render(const Json& messages, const ChatRenderOptions&
   try {
     json = context.dump();
   } catch (const Json::type_error& error) {
-    throw UserError(impl_->origin, cat("messages: expected UTF-8 text, got other bytes (", error.what(), ")"), "convert the text to UTF-8");
+    throw UserError(impl_->origin, cat("messages: expected UTF-8 text, got other bytes (", error.what(), ")"),
+                    "convert the text to UTF-8");
   }
 
   text::BridgeBuffer spans, out;
   const auto status = text::bridge().render(impl_->handle, text::as_bytes(json), spans.out(), out.out());
   if (status == OUMI_BRIDGE_RAISED) {
-    throw UserError(impl_->origin, cat("the template refuses the conversation: ", out.view()), "change the conversation to what the template expects, or choose another template");
+    throw UserError(impl_->origin, cat("the template refuses the conversation: ", out.view()),
+                    "change the conversation to what the template expects, or choose another template");
   }
-  text::check_bridge(status, out, impl_->origin, "",
-                     hint_for(out.view(), "the template asks for something that the messages, tools or keyword arguments don't hold, or has a fault"));
+  text::check_bridge(
+      status, out, impl_->origin, "",
+      hint_for(out.view(),
+               "the template asks for something that the messages, tools or keyword arguments don't hold, or has a fault"));
   RenderedChat rendered{.text = out.text(), .generation_spans = {}};
   const std::string_view raw = spans.view();
   for (std::size_t at = 0; at + 2 * sizeof(std::size_t) <= raw.size(); at += 2 * sizeof(std::size_t)) {

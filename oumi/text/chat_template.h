@@ -1,5 +1,5 @@
-// Chat templates: Jinja as Transformers' apply_chat_template renders it (trim_blocks, lstrip_blocks, loop controls, tojson without
-// HTML escapes, raise_exception, strftime_now, {% generation %}). Rendered by `minijinja` behind bridge/.
+// Chat templates: Jinja as Transformers' apply_chat_template renders it (trim_blocks, lstrip_blocks, loop controls, tojson
+// without HTML escapes, raise_exception, strftime_now, {% generation %}). Rendered by `minijinja` behind bridge/.
 #pragma once
 
 #include <memory>
@@ -14,9 +14,9 @@ namespace oumi {
 
 struct ChatRenderOptions {
   bool add_generation_prompt = false;
-  Json tools = nullptr;            // list of JSON schemas; null when there are none
-  Json documents = nullptr;        // list of {title, text}; null when there are none
-  Json kwargs = Json::object();    // further variables of the template (model.chat_template_kwargs)
+  Json tools = nullptr;          // list of JSON schemas; null when there are none
+  Json documents = nullptr;      // list of {title, text}; null when there are none
+  Json kwargs = Json::object();  // further variables of the template (model.chat_template_kwargs)
 };
 
 struct RenderedChat {
@@ -35,7 +35,8 @@ class ChatTemplate {
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
-  // `messages` is a list of {role, content, ...}. Throws UserError: not such a list, what the template raises, or a fault in it with its line.
+  // `messages` is a list of {role, content, ...}. Throws UserError: not such a list, what the template raises, or a fault in it
+  // with its line.
   RenderedChat render(const Json& messages, const ChatRenderOptions& options = {}) const;
 
   const std::string& source() const noexcept;
@@ -47,7 +48,8 @@ class ChatTemplate {
   std::unique_ptr<Impl> impl_;
 };
 
-// The source of a built-in template by Oumi's name (chat_ml, llama3-instruct, ...), in any case. Throws UserError with the nearest name.
+// The source of a built-in template by Oumi's name (chat_ml, llama3-instruct, ...), in any case. Throws UserError with the
+// nearest name.
 const std::string& builtin_chat_template(std::string_view name);
 std::vector<std::string> builtin_chat_template_names();
 

@@ -12,7 +12,8 @@ namespace {
 
 constexpr const char* kShape = "expected {\"messages\": [{\"role\": \"user\", \"content\": \"...\"}, ...]}";
 
-[[noreturn]] void fail(const std::string& origin, const std::string& where, const std::string& what, const std::string& hint = "") {
+[[noreturn]] void fail(const std::string& origin, const std::string& where, const std::string& what,
+                       const std::string& hint = "") {
   throw UserError(origin, where + ": " + what, hint);
 }
 
@@ -45,7 +46,8 @@ std::string python_json(const Json& value) {
 }
 
 // A field that is text, null or absent.
-std::optional<std::string> optional_text(const Json& object, const char* key, const std::string& origin, const std::string& where) {
+std::optional<std::string> optional_text(const Json& object, const char* key, const std::string& origin,
+                                         const std::string& where) {
   const auto found = object.find(key);
   if (found == object.end() || found->is_null()) return std::nullopt;
   if (!found->is_string()) fail(origin, where + "." + key, "expected text or null, got " + shown(*found));
@@ -57,7 +59,8 @@ std::string text_of_part(const Json& part, const std::string& origin, const std:
   const bool typed = part.is_object() && part.contains("type") && part["type"].is_string();
   const std::string type = typed ? part["type"].get<std::string>() : "";
   if (type.starts_with("image")) {
-    fail(origin, where, "expected text, got a part of type '" + type + "': images are not supported", "vision-language models are not built");
+    fail(origin, where, "expected text, got a part of type '" + type + "': images are not supported",
+         "vision-language models are not built");
   }
   if (type != "text") fail(origin, where, "expected a part {\"type\": \"text\", \"content\": \"...\"}, got " + shown(part));
   const char* key = part.contains("content") ? "content" : "text";
@@ -69,7 +72,8 @@ std::string text_of_part(const Json& part, const std::string& origin, const std:
 
 std::string text_of_parts(const Json& parts, const std::string& origin, const std::string& where) {
   std::string text;
-  for (std::size_t i = 0; i < parts.size(); ++i) text += (i > 0 ? " " : "") + text_of_part(parts[i], origin, cat(where, "[", i, "]"));
+  for (std::size_t i = 0; i < parts.size(); ++i)
+    text += (i > 0 ? " " : "") + text_of_part(parts[i], origin, cat(where, "[", i, "]"));
   return text;
 }
 
@@ -84,12 +88,14 @@ Json tool_calls_of(const Json& calls, const std::string& origin, const std::stri
     }
     if (!call.contains("type")) call["type"] = "function";
     Json& function = call["function"];
-    if (!function.contains("name") || !function["name"].is_string()) fail(origin, at + ".function.name", "expected the name of a function");
+    if (!function.contains("name") || !function["name"].is_string())
+      fail(origin, at + ".function.name", "expected the name of a function");
     if (!function.contains("arguments")) fail(origin, at + ".function.arguments", "is required and missing");
     // Kept as the text that a model wrote; some files hold the dict instead.
     Json& arguments = function["arguments"];
     if (arguments.is_object() || arguments.is_array()) arguments = python_json(arguments);
-    if (!arguments.is_string()) fail(origin, at + ".function.arguments", "expected JSON text, a dict or a list, got " + shown(arguments));
+    if (!arguments.is_string())
+      fail(origin, at + ".function.arguments", "expected JSON text, a dict or a list, got " + shown(arguments));
     result.push_back(std::move(call));
   }
   return result.empty() ? Json(nullptr) : result;
@@ -100,8 +106,11 @@ Json tools_of(const Json& tools, const std::string& origin) {
   Json result = Json::array();
   for (std::size_t i = 0; i < tools.size(); ++i) {
     Json tool = tools[i];
-    const bool whole = tool.is_object() && tool.contains("function") && tool["function"].is_object() && tool["function"].contains("name");
-    if (!whole) fail(origin, cat("tools[", i, "]"), "expected {\"type\": \"function\", \"function\": {\"name\", ...}}, got " + shown(tool));
+    const bool whole =
+        tool.is_object() && tool.contains("function") && tool["function"].is_object() && tool["function"].contains("name");
+    if (!whole)
+      fail(origin, cat("tools[", i, "]"),
+           "expected {\"type\": \"function\", \"function\": {\"name\", ...}}, got " + shown(tool));
     if (!tool.contains("type")) tool["type"] = "function";
     result.push_back(std::move(tool));
   }
@@ -156,12 +165,14 @@ Conversation conversation_from_json(const Json& value, const std::string& origin
   if (messages->empty()) fail(origin, "messages", "expected at least one message, got none");
   Conversation conversation;
   conversation.conversation_id = optional_text(value, "conversation_id", origin, "conversation");
-  for (std::size_t i = 0; i < messages->size(); ++i) conversation.messages.push_back(message_of((*messages)[i], origin, cat("messages[", i, "]")));
+  for (std::size_t i = 0; i < messages->size(); ++i)
+    conversation.messages.push_back(message_of((*messages)[i], origin, cat("messages[", i, "]")));
   if (const auto metadata = value.find("metadata"); metadata != value.end() && !metadata->is_null()) {
     if (!metadata->is_object()) fail(origin, "metadata", "expected a dict, got " + shown(*metadata));
     conversation.metadata = *metadata;
   }
-  if (const auto tools = value.find("tools"); tools != value.end() && !tools->is_null()) conversation.tools = tools_of(*tools, origin);
+  if (const auto tools = value.find("tools"); tools != value.end() && !tools->is_null())
+    conversation.tools = tools_of(*tools, origin);
   return conversation;
 }
 
@@ -201,10 +212,13 @@ Json template_messages(const Conversation& conversation, const ToolCallForm& for
         if (!form.arguments_as_dict) break;
         Json& arguments = call["function"]["arguments"];
         const auto text = arguments.get<std::string>();
-        if (too_deep_at(text)) fail(origin, cat("messages[", i, "].tool_calls"), cat("expected arguments of at most ", kMaxJsonDepth, " levels, got more"));
+        if (too_deep_at(text))
+          fail(origin, cat("messages[", i, "].tool_calls"),
+               cat("expected arguments of at most ", kMaxJsonDepth, " levels, got more"));
         arguments = text.empty() ? Json::object() : Json::parse(text, nullptr, /*allow_exceptions=*/false);
         if (!arguments.is_object()) {
-          fail(origin, cat("messages[", i, "].tool_calls: arguments of ", call["function"]["name"].get<std::string>()), "expected a JSON object, got " + text);
+          fail(origin, cat("messages[", i, "].tool_calls: arguments of ", call["function"]["name"].get<std::string>()),
+               "expected a JSON object, got " + text);
         }
       }
       entry["tool_calls"] = std::move(calls);

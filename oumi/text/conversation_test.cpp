@@ -56,7 +56,8 @@ TEST(Conversation, GivesTemplatesTheFormTheyWant) {
 }
 
 TEST(Conversation, JoinsTextParts) {
-  const Conversation chat = read(R"({"messages": [{"role": "user", "content": [{"type": "text", "content": "a"}, {"type": "text", "text": "b"}]}]})");
+  const Conversation chat =
+      read(R"({"messages": [{"role": "user", "content": [{"type": "text", "content": "a"}, {"type": "text", "text": "b"}]}]})");
   EXPECT_EQ(chat.messages[0].content, "a b");
 }
 
@@ -66,11 +67,16 @@ TEST(Conversation, NamesRowAndPlace) {
   EXPECT_THAT(error_of("[1]"), HasSubstr("expected a conversation, got list"));
   EXPECT_THAT(error_of(R"({"messages": [{"role": "user", "content": "a"}, {"role": "bot", "content": "b"}]})"),
               HasSubstr("messages[1].role: expected system, user, assistant or tool, got str \"bot\""));
-  EXPECT_THAT(error_of(R"({"messages": [{"role": "assistant", "content": null, "tool_calls": []}]})"), HasSubstr("expected content or a non-empty list of tool_calls"));
-  EXPECT_THAT(error_of(R"({"messages": [{"role": "user", "content": 7}]})"), HasSubstr("messages[0].content: expected text, a list of parts or null, got int 7"));
-  EXPECT_THAT(error_of(R"({"messages": [{"role": "user", "content": [{"type": "image_url", "content": "u"}]}]})"), HasSubstr("images are not supported"));
-  EXPECT_THAT(error_of(R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]})"), HasSubstr("arguments: is required"));
-  const Conversation broken = read(R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{oops"}}]}]})");
+  EXPECT_THAT(error_of(R"({"messages": [{"role": "assistant", "content": null, "tool_calls": []}]})"),
+              HasSubstr("expected content or a non-empty list of tool_calls"));
+  EXPECT_THAT(error_of(R"({"messages": [{"role": "user", "content": 7}]})"),
+              HasSubstr("messages[0].content: expected text, a list of parts or null, got int 7"));
+  EXPECT_THAT(error_of(R"({"messages": [{"role": "user", "content": [{"type": "image_url", "content": "u"}]}]})"),
+              HasSubstr("images are not supported"));
+  EXPECT_THAT(error_of(R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}]})"),
+              HasSubstr("arguments: is required"));
+  const Conversation broken =
+      read(R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{oops"}}]}]})");
   EXPECT_THROW(template_messages(broken, {}, "row"), UserError);
 }
 

@@ -63,8 +63,10 @@ TEST_P(GoldenTokenizer, KnowsItsTokensAndLimits) {
     const auto id = tokenizer->token_to_id(token.get<std::string>());
     ASSERT_TRUE(id) << name;
     EXPECT_EQ(tokenizer->id_to_token(*id), token.get<std::string>());
-    const std::map<std::string, std::optional<std::int32_t>> ids = {
-        {"pad_token", tokenizer->pad_id()}, {"eos_token", tokenizer->eos_id()}, {"bos_token", tokenizer->bos_id()}, {"unk_token", tokenizer->unk_id()}};
+    const std::map<std::string, std::optional<std::int32_t>> ids = {{"pad_token", tokenizer->pad_id()},
+                                                                    {"eos_token", tokenizer->eos_id()},
+                                                                    {"bos_token", tokenizer->bos_id()},
+                                                                    {"unk_token", tokenizer->unk_id()}};
     if (ids.contains(name)) {
       EXPECT_EQ(ids.at(name), id) << name;
     }
@@ -105,7 +107,8 @@ TEST_P(GoldenTokenizer, SavesWhatLoadsTheSame) {
   options.pad_token = "<a pad>";
   options.model_max_length = 77;
   const auto changed = Tokenizer::load(golden_tokenizer(GetParam()), options);
-  EXPECT_THAT(changed->save(folder.path()), testing::ElementsAre("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"));
+  EXPECT_THAT(changed->save(folder.path()), testing::ElementsAre("tokenizer.json", "tokenizer_config.json",
+                                                                 "special_tokens_map.json", "chat_template.jinja"));
   // For tests/golden/text_check.py.
   if (const char* keep = std::getenv("OUMI_SAVE_TOKENIZERS")) changed->save(std::filesystem::path(keep) / GetParam());
   const auto loaded = Tokenizer::load(folder.path());
@@ -134,7 +137,8 @@ TEST_P(GoldenTokenizer, MasksWhatTheAssistantSays) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Kinds, GoldenTokenizer, testing::Values("bytelevel", "sentencepiece_bpe", "unigram", "wordpiece"), [](const auto& info) { return info.param; });
+INSTANTIATE_TEST_SUITE_P(Kinds, GoldenTokenizer, testing::Values("bytelevel", "sentencepiece_bpe", "unigram", "wordpiece"),
+                         [](const auto& info) { return info.param; });
 
 TEST(Gpt2Files, EncodeAsTransformers) {
   OUMI_NEEDS_BRIDGE();
@@ -144,7 +148,8 @@ TEST(Gpt2Files, EncodeAsTransformers) {
     EXPECT_EQ(tokenizer->vocab_size(), golden["size"].get<std::int64_t>());
     EXPECT_EQ(tokenizer->special_tokens(), golden["special_tokens"]);
     const auto texts = golden_texts();
-    for (std::size_t i = 0; i < texts.size(); ++i) EXPECT_EQ(tokenizer->encode(texts[i]), golden["ids"][i].get<Ids>()) << texts[i];
+    for (std::size_t i = 0; i < texts.size(); ++i)
+      EXPECT_EQ(tokenizer->encode(texts[i]), golden["ids"][i].get<Ids>()) << texts[i];
   }
 }
 
@@ -176,7 +181,9 @@ TEST(ChatTemplates, BuiltInOnesGiveOumisText) {
     SCOPED_TRACE(row.dump());
     names.insert(row["template"].get<std::string>());
     const ChatTemplate chat(builtin_chat_template(row["template"].get<std::string>()), tokenizer->special_tokens());
-    EXPECT_EQ(rendered(chat, golden_text()["chats"][row["chat"].get<std::string>()], {.add_generation_prompt = row["add_generation_prompt"]}), row["text"]);
+    EXPECT_EQ(rendered(chat, golden_text()["chats"][row["chat"].get<std::string>()],
+                       {.add_generation_prompt = row["add_generation_prompt"]}),
+              row["text"]);
   }
   EXPECT_THAT(builtin_chat_template_names(), ElementsAreArray(names));
 }
@@ -187,7 +194,11 @@ TEST(ChatTemplates, RenderAsJinjaDoes) {
   for (const Json& row : golden_text()["features"]) {
     SCOPED_TRACE(row["name"].get<std::string>());
     const ChatTemplate chat(row["template"], tokenizer->special_tokens());
-    EXPECT_EQ(rendered(chat, golden_text()["tool_chat"], {.add_generation_prompt = row["add_generation_prompt"], .tools = golden_text()["tools"], .documents = nullptr}), row["text"]);
+    EXPECT_EQ(
+        rendered(
+            chat, golden_text()["tool_chat"],
+            {.add_generation_prompt = row["add_generation_prompt"], .tools = golden_text()["tools"], .documents = nullptr}),
+        row["text"]);
   }
 }
 

@@ -38,7 +38,9 @@ std::string doubling(const std::string& value) {
   return "{% set ns = namespace(x=[1, 2]) %}{% for i in range(1000) %}{% set ns.x = " + value + " %}{% endfor %}{{ ns.x }}";
 }
 
-std::string in_loop(const std::string& body) { return "{% set a = 'é' * 500000 %}{% for i in range(100000) %}" + body + "{% endfor %}"; }
+std::string in_loop(const std::string& body) {
+  return "{% set a = 'é' * 500000 %}{% for i in range(100000) %}" + body + "{% endfor %}";
+}
 
 TEST(HostileTemplates, GetAnErrorSoon) {
   OUMI_NEEDS_BRIDGE();
@@ -66,7 +68,9 @@ TEST(HostileTemplates, GetAnErrorSoon) {
       {doubling("ns"), "refused: a namespace as an attribute of a namespace"},
       {doubling("ns.x * 1000"), large},
       {"{% set ns = namespace(x='ab') %}{% for i in range(1000) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}", "refused"},
-      {"{% macro m(x, n) %}{% if n %}{{ m(x + x, n - 1) }}{% else %}{{ x|length }}{% endif %}{% endmacro %}{{ m([1, 2], 100) }}", large},
+      {"{% macro m(x, n) %}{% if n %}{{ m(x + x, n - 1) }}{% else %}{{ x|length }}{% endif %}{% endmacro %}{{ m([1, 2], 100) "
+       "}}",
+       large},
       {"{% for i in [[1, 2]] recursive %}{{ i|length }}{{ loop([i + i]) }}{% endfor %}", large},
       {"{% with b = [1] %}" + repeat("{% with b = b + b %}", 60) + "{{ b|length }}" + repeat("{% endwith %}", 61), large},
       {"{% set x = [1] * 1000 %}{{ [[x] * 1000] * 1000 == [[x] * 1000] * 1000 }}", large},
@@ -83,7 +87,8 @@ TEST(HostileTemplates, GetAnErrorSoon) {
       {in_loop("{{ a.strip(a) }}"), "strip: refused"},
       {in_loop("{{ a.replace('é', a) }}"), steps},
       {"{{ [[1]]|tojson(indent=1000000000) }}", "tojson: refused: expected an indent of at most 64"},
-      {"{{ range(100000)|list|tojson(separators=('x' * 1000000, ':')) }}", "tojson: refused: expected separators of at most 64 bytes"},
+      {"{{ range(100000)|list|tojson(separators=('x' * 1000000, ':')) }}",
+       "tojson: refused: expected separators of at most 64 bytes"},
       {"{{ '{:>100000000000}'.format(5) }}", "format: refused"},
       {"{{ 'x' * 1000000000000 }}", "refused"},
       {"{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}", steps},
@@ -92,7 +97,8 @@ TEST(HostileTemplates, GetAnErrorSoon) {
     const auto start = std::chrono::steady_clock::now();
     const std::string got = outcome(hostile.source);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    EXPECT_THAT(got, AllOf(HasSubstr(hostile.expected), HasSubstr("templates are limited in what they may cost"))) << hostile.source.substr(0, 200);
+    EXPECT_THAT(got, AllOf(HasSubstr(hostile.expected), HasSubstr("templates are limited in what they may cost")))
+        << hostile.source.substr(0, 200);
     // A second or so where nothing else runs; a hang is what it is about.
     EXPECT_LT(seconds, 20) << hostile.source.substr(0, 200);
   }
@@ -101,12 +107,15 @@ TEST(HostileTemplates, GetAnErrorSoon) {
 TEST(HostileTemplates, WhatIsLargeButHonestIsRendered) {
   OUMI_NEEDS_BRIDGE();
   Json messages = Json::array();
-  for (int i = 0; i < 4000; ++i) messages.push_back({{"role", i % 2 == 0 ? "user" : "assistant"}, {"content", repeat("word ", 500)}});
+  for (int i = 0; i < 4000; ++i)
+    messages.push_back({{"role", i % 2 == 0 ? "user" : "assistant"}, {"content", repeat("word ", 500)}});
   const std::string source =
       "{% set ns = namespace(last='') %}{% for message in messages %}{% if message.role == 'user' and not loop.first %}"
       "{% set ns.last = messages[loop.index0 - 1].content %}{% endif %}{% set content = message.content|trim + '\\n' %}"
-      "{% if 'tool_calls' in message or (loop.index0 < messages|length - 1 and messages[loop.index0 + 1].role == message.role) %}?{% endif %}"
-      "{% if content.startswith('x') or '</think>' in content %}{{ content.split('</think>')[-1] }}{% else %}{{ '<' ~ message['role'] ~ '>' + content }}{% endif %}"
+      "{% if 'tool_calls' in message or (loop.index0 < messages|length - 1 and messages[loop.index0 + 1].role == message.role) "
+      "%}?{% endif %}"
+      "{% if content.startswith('x') or '</think>' in content %}{{ content.split('</think>')[-1] }}{% else %}{{ '<' ~ "
+      "message['role'] ~ '>' + content }}{% endif %}"
       "{% endfor %}{% set rest = [1] + [2] %}{{ rest }}{{ rest + [rest[0] * 2] }}";
   const std::string text = ChatTemplate(source, Json::object(), "t").render(messages).text;
   EXPECT_EQ(text.size(), 4000 * 2500 + 2000 * (6 + 11) + std::string("[1, 2][1, 2, 2]").size());

@@ -17,13 +17,15 @@ using text::check_bridge;
 using text::TokenizerState;
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 // Transformers' clean_up_tokenization: no spaces before punctuation and English contractions.
 void clean_up_spaces(std::string& text) {
-  constexpr std::pair<const char*, const char*> kRules[] = {{" .", "."},   {" ?", "?"},   {" !", "!"},   {" ,", ","},     {" ' ", "'"},
-                                                            {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  constexpr std::pair<const char*, const char*> kRules[] = {{" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},
+                                                            {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"},
+                                                            {" 've", "'ve"}, {" 're", "'re"}};
   for (const auto& [from, to] : kRules) replace_all(text, from, to);
 }
 
@@ -31,9 +33,11 @@ class Encodings {
  public:
   Encodings(const TokenizerState& state, const std::vector<OumiBytes>& texts, const EncodeOptions& options) {
     BridgeBuffer out;
-    const std::uint32_t flags = (options.add_special_tokens ? unsigned{OUMI_BRIDGE_ADD_SPECIAL_TOKENS} : 0u) | (options.offsets ? unsigned{OUMI_BRIDGE_OFFSETS} : 0u);
+    const std::uint32_t flags = (options.add_special_tokens ? unsigned{OUMI_BRIDGE_ADD_SPECIAL_TOKENS} : 0u) |
+                                (options.offsets ? unsigned{OUMI_BRIDGE_OFFSETS} : 0u);
     const auto status = bridge().encode(state.handle, texts.data(), texts.size(), flags, &view_, out.out());
-    check_bridge(status, out, state.files.source.string(), "cannot encode", "text must be UTF-8, and every character in the vocabulary where the tokenizer has no unk_token");
+    check_bridge(status, out, state.files.source.string(), "cannot encode",
+                 "text must be UTF-8, and every character in the vocabulary where the tokenizer has no unk_token");
   }
   ~Encodings() { bridge().encodings_release(view_); }
   Encodings(const Encodings&) = delete;
@@ -67,7 +71,8 @@ std::vector<Encoding> encode_all(const TokenizerState& state, std::span<const Te
 }
 
 // From the first token that overlaps the span to the first one that holds its last byte.
-void mark_span(const std::vector<std::pair<std::size_t, std::size_t>>& offsets, std::pair<std::size_t, std::size_t> span, std::vector<std::uint8_t>& mask) {
+void mark_span(const std::vector<std::pair<std::size_t, std::size_t>>& offsets, std::pair<std::size_t, std::size_t> span,
+               std::vector<std::uint8_t>& mask) {
   const auto [begin, end] = span;
   for (std::size_t i = 0; i < offsets.size(); ++i) {
     const auto [token_begin, token_end] = offsets[i];
@@ -87,7 +92,9 @@ Tokenizer::Tokenizer(std::unique_ptr<text::TokenizerState> state) : state_(std::
 Tokenizer::~Tokenizer() = default;
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
-  return Encodings(*state_, {as_bytes(text)}, {.add_special_tokens = options.add_special_tokens, .offsets = false}).encoding(0).ids;
+  return Encodings(*state_, {as_bytes(text)}, {.add_special_tokens = options.add_special_tokens, .offsets = false})
+      .encoding(0)
+      .ids;
 }
 
 Encoding Tokenizer::encode_full(std::string_view text, EncodeOptions options) const {
@@ -95,7 +102,9 @@ Encoding Tokenizer::encode_full(std::string_view text, EncodeOptions options) co
   return Encodings(*state_, {as_bytes(text)}, options).encoding(0);
 }
 
-std::vector<Encoding> Tokenizer::encode_batch(std::span<const std::string> texts, const EncodeOptions& options) const { return encode_all(*state_, texts, options); }
+std::vector<Encoding> Tokenizer::encode_batch(std::span<const std::string> texts, const EncodeOptions& options) const {
+  return encode_all(*state_, texts, options);
+}
 
 std::vector<Encoding> Tokenizer::encode_batch(std::span<const std::string_view> texts, const EncodeOptions& options) const {
   return encode_all(*state_, texts, options);
@@ -105,8 +114,9 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, const DecodeOpt
   // Same size and alignment; a negative id becomes one that no vocabulary has.
   const std::vector<std::uint32_t> unsigned_ids(ids.begin(), ids.end());
   BridgeBuffer out;
-  check_bridge(bridge().decode(state_->handle, unsigned_ids.data(), unsigned_ids.size(), options.skip_special_tokens ? 1 : 0, out.out()), out,
-               state_->files.source.string(), "cannot decode", "");
+  check_bridge(
+      bridge().decode(state_->handle, unsigned_ids.data(), unsigned_ids.size(), options.skip_special_tokens ? 1 : 0, out.out()),
+      out, state_->files.source.string(), "cannot decode", "");
   std::string text = out.text();
   if (state_->clean_up) clean_up_spaces(text);
   return text;
@@ -115,7 +125,8 @@ std::string Tokenizer::decode(std::span<const std::int32_t> ids, const DecodeOpt
 ChatTokens Tokenizer::encode_chat(const Json& messages, const ChatRenderOptions& options) const {
   RenderedChat rendered = (options.tools.is_null() ? chat() : chat_with_tools()).render(messages, options);
   const bool masked = !rendered.generation_spans.empty();
-  Encoding encoding = encode_all<std::string>(*state_, std::span(&rendered.text, 1), {.add_special_tokens = false, .offsets = masked}).front();
+  Encoding encoding =
+      encode_all<std::string>(*state_, std::span(&rendered.text, 1), {.add_special_tokens = false, .offsets = masked}).front();
   ChatTokens tokens{.text = std::move(rendered.text), .ids = std::move(encoding.ids), .assistant_mask = {}};
   tokens.assistant_mask.assign(tokens.ids.size(), 0);
   for (const auto& [begin, end] : rendered.generation_spans) mark_span(encoding.offsets, {begin, end}, tokens.assistant_mask);
@@ -151,7 +162,9 @@ const std::string& Tokenizer::chat_template() const noexcept {
 const ChatTemplate& Tokenizer::chat() const {
   const auto found = state_->templates.find("default");
   if (found != state_->templates.end()) return found->second;
-  throw UserError(state_->files.source.parent_path().string(), state_->templates.empty() ? "chat template: expected one, got none" : "chat template: expected one named 'default', got others only",
+  throw UserError(state_->files.source.parent_path().string(),
+                  state_->templates.empty() ? "chat template: expected one, got none"
+                                            : "chat template: expected one named 'default', got others only",
                   cat("choose one with model.chat_template: ", join(builtin_chat_template_names(), ", ")));
 }
 

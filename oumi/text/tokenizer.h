@@ -1,6 +1,6 @@
-// A Hugging Face tokenizer: text to token ids and back. Torch-free. The work is done by the `tokenizers` crate behind bridge/, so
-// ids equal those of Transformers for any tokenizer.json; this class adds what the files beside it say (special tokens, padding
-// side, longest length, chat template).
+// A Hugging Face tokenizer: text to token ids and back. Torch-free. The work is done by the `tokenizers` crate behind bridge/,
+// so ids equal those of Transformers for any tokenizer.json; this class adds what the files beside it say (special tokens,
+// padding side, longest length, chat template).
 #pragma once
 
 #include <cstdint>
@@ -23,15 +23,15 @@ struct TokenizerState;
 }
 
 struct TokenizerOptions {
-  // `model.tokenizer_kwargs`, which win over tokenizer_config.json: bos_token, eos_token, unk_token, sep_token, pad_token, cls_token,
-  // mask_token, additional_special_tokens, extra_special_tokens, padding_side, truncation_side, model_max_length, add_bos_token,
-  // add_eos_token, chat_template, clean_up_tokenization_spaces. Others are errors, except for those that only steer Python's loading
-  // (use_fast, revision, trust_remote_code, legacy, ...), which are ignored.
+  // `model.tokenizer_kwargs`, which win over tokenizer_config.json: bos_token, eos_token, unk_token, sep_token, pad_token,
+  // cls_token, mask_token, additional_special_tokens, extra_special_tokens, padding_side, truncation_side, model_max_length,
+  // add_bos_token, add_eos_token, chat_template, clean_up_tokenization_spaces. Others are errors, except for those that only
+  // steer Python's loading (use_fast, revision, trust_remote_code, legacy, ...), which are ignored.
   Json kwargs = Json::object();
-  std::optional<std::string> pad_token;              // wins over what the files say; added to the vocabulary when it isn't there
-  std::optional<std::int64_t> model_max_length;      // wins over what the files say
-  std::optional<std::string> chat_template;          // the template's source; wins over what the files say
-  std::optional<std::string> fallback_chat_template; // the template's source where the files have none
+  std::optional<std::string> pad_token;          // wins over what the files say; added to the vocabulary when it isn't there
+  std::optional<std::int64_t> model_max_length;  // wins over what the files say
+  std::optional<std::string> chat_template;      // the template's source; wins over what the files say
+  std::optional<std::string> fallback_chat_template;  // the template's source where the files have none
   // Without a padding token, take <|finetune_right_pad_id|> (Llama 3.1 and later) or else the eos token.
   bool fill_in_pad_token = false;
 };
@@ -67,8 +67,10 @@ enum class TruncationSide { kRight, kLeft };
 class Tokenizer {
  public:
   // From a folder with tokenizer.json (or vocab.json and merges.txt as GPT-2 has them), or from one such file; the files that
-  // describe it are looked for beside it. Throws UserError naming file and key, EnvironmentError where text support was not built.
-  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& folder_or_file, const TokenizerOptions& options = {});
+  // describe it are looked for beside it. Throws UserError naming file and key, EnvironmentError where text support was not
+  // built.
+  static std::shared_ptr<const Tokenizer> load(const std::filesystem::path& folder_or_file,
+                                               const TokenizerOptions& options = {});
 
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
@@ -84,9 +86,10 @@ class Tokenizer {
   // Ids that aren't in the vocabulary give nothing, as in Transformers.
   std::string decode(std::span<const std::int32_t> ids, const DecodeOptions& options = {}) const;
 
-  // `messages` is a list of {role, content, ...}; rendered, then encoded without further special tokens. The mask covers the tokens that
-  // overlap what a {% generation %} block gave; as in Transformers, a last character that takes several tokens counts with its first.
-  // A span that begins with a space which no token covers is masked all the same (Transformers then masks nothing more).
+  // `messages` is a list of {role, content, ...}; rendered, then encoded without further special tokens. The mask covers the
+  // tokens that overlap what a {% generation %} block gave; as in Transformers, a last character that takes several tokens
+  // counts with its first. A span that begins with a space which no token covers is masked all the same (Transformers then
+  // masks nothing more).
   ChatTokens encode_chat(const Json& messages, const ChatRenderOptions& options = {}) const;
 
   // Added tokens included; Transformers' len(tokenizer).
@@ -118,8 +121,8 @@ class Tokenizer {
   // Changes whenever ids, special tokens or the chat template could: 32 hex digits, for keys of caches.
   const std::string& fingerprint() const noexcept;
 
-  // Writes tokenizer.json, tokenizer_config.json, special_tokens_map.json and, with a template, chat_template.jinja, as Transformers
-  // loads them. Each file is whole or absent. Returns their names.
+  // Writes tokenizer.json, tokenizer_config.json, special_tokens_map.json and, with a template, chat_template.jinja, as
+  // Transformers loads them. Each file is whole or absent. Returns their names.
   std::vector<std::string> save(const std::filesystem::path& folder) const;
 
  private:

@@ -16,10 +16,21 @@ namespace {
 constexpr const char* kKwargsComponent = "model.tokenizer_kwargs";
 
 // Keyword arguments that change nothing here: they choose between Python's implementations or say where files come from.
-const std::set<std::string> kIgnoredKwargs = {"use_fast",  "legacy", "revision",          "trust_remote_code", "cache_dir",       "force_download", "local_files_only", "token",  "subfolder",
-                                              "fix_mistral_regex", "verbose", "name_or_path", "model_input_names", "tokenizer_class", "tokenizer_type", "from_slow", "proxies"};
-const std::set<std::string> kKnownKwargs = {"padding_side", "truncation_side",  "model_max_length",     "add_bos_token",      "add_eos_token",
-                                            "chat_template", "additional_special_tokens", "extra_special_tokens", "clean_up_tokenization_spaces", "add_prefix_space", "max_length"};
+const std::set<std::string> kIgnoredKwargs = {
+    "use_fast",          "legacy",          "revision",       "trust_remote_code", "cache_dir", "force_download",
+    "local_files_only",  "token",           "subfolder",      "fix_mistral_regex", "verbose",   "name_or_path",
+    "model_input_names", "tokenizer_class", "tokenizer_type", "from_slow",         "proxies"};
+const std::set<std::string> kKnownKwargs = {"padding_side",
+                                            "truncation_side",
+                                            "model_max_length",
+                                            "add_bos_token",
+                                            "add_eos_token",
+                                            "chat_template",
+                                            "additional_special_tokens",
+                                            "extra_special_tokens",
+                                            "clean_up_tokenization_spaces",
+                                            "add_prefix_space",
+                                            "max_length"};
 
 bool file_exists(const fs::path& path) {
   std::error_code ignored;
@@ -28,18 +39,22 @@ bool file_exists(const fs::path& path) {
 
 Json read_object(const fs::path& path) {
   Json json = read_json_file(path);
-  if (!json.is_object()) throw UserError(path.string(), cat("expected a JSON object, got ", json_type_name(json)), "copy the file again from where the model came from");
+  if (!json.is_object())
+    throw UserError(path.string(), cat("expected a JSON object, got ", json_type_name(json)),
+                    "copy the file again from where the model came from");
   return json;
 }
 
 [[noreturn]] void wrong_type(const std::string& component, const std::string& key, const char* expected, const Json& got) {
-  throw UserError(component, cat(key, ": expected ", expected, ", got ", json_type_name(got)), "correct the value, or copy the file again from where the model came from");
+  throw UserError(component, cat(key, ": expected ", expected, ", got ", json_type_name(got)),
+                  "correct the value, or copy the file again from where the model came from");
 }
 
 // "<s>" or {"content": "<s>", "lstrip": ...}.
 std::string token_content(const Json& value, const std::string& component, const std::string& key) {
   if (value.is_string()) return value.get<std::string>();
-  if (value.is_object() && value.contains("content") && value["content"].is_string()) return value["content"].get<std::string>();
+  if (value.is_object() && value.contains("content") && value["content"].is_string())
+    return value["content"].get<std::string>();
   wrong_type(component, key, "a token (str, or dict with content)", value);
 }
 
@@ -68,7 +83,8 @@ std::string listing(const fs::path& folder) {
 void find_sources(const fs::path& given, TokenizerFiles& files, fs::path& merges) {
   std::error_code ignored;
   if (!fs::exists(given, ignored)) {
-    throw UserError(given.string(), "expected a tokenizer's folder or file, got a path that does not exist", "check model.tokenizer_name and model.model_name");
+    throw UserError(given.string(), "expected a tokenizer's folder or file, got a path that does not exist",
+                    "check model.tokenizer_name and model.model_name");
   }
   const bool is_file = !fs::is_directory(given, ignored);
   const fs::path folder = is_file ? given.parent_path() : given;
@@ -85,8 +101,10 @@ void find_sources(const fs::path& given, TokenizerFiles& files, fs::path& merges
     merges = folder / "merges.txt";
   } else {
     const bool sentencepiece = file_exists(folder / "tokenizer.model");
-    throw UserError(given.string(), cat("no tokenizer: expected tokenizer.json, or vocab.json and merges.txt, got ", listing(folder)),
-                    sentencepiece ? "write a tokenizer.json from tokenizer.model with Transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    throw UserError(given.string(),
+                    cat("no tokenizer: expected tokenizer.json, or vocab.json and merges.txt, got ", listing(folder)),
+                    sentencepiece ? "write a tokenizer.json from tokenizer.model with Transformers: "
+                                    "AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
                                   : "give the folder that holds the model's tokenizer files");
   }
 }
@@ -98,7 +116,8 @@ void check_kwargs(const Json& kwargs) {
   for (const auto& [key, value] : kwargs.items()) {
     const bool named_token = key.ends_with("_token") && (value.is_string() || value.is_null() || value.is_object());
     if (!named_token && !kKnownKwargs.contains(key) && !kIgnoredKwargs.contains(key)) {
-      throw UserError(cat(kKwargsComponent, ".", key), "expected an argument of the tokenizer, got an unknown one", suggestion(key, known));
+      throw UserError(cat(kKwargsComponent, ".", key), "expected an argument of the tokenizer, got an unknown one",
+                      suggestion(key, known));
     }
   }
 }
@@ -131,7 +150,8 @@ void read_templates(const fs::path& folder, const TokenizerOptions& options, Tok
     add("default", kwarg->get<std::string>(), cat(kKwargsComponent, ".chat_template"));
     return;
   }
-  if (file_exists(folder / "chat_template.jinja")) add("default", read_text_file(folder / "chat_template.jinja"), (folder / "chat_template.jinja").string());
+  if (file_exists(folder / "chat_template.jinja"))
+    add("default", read_text_file(folder / "chat_template.jinja"), (folder / "chat_template.jinja").string());
   std::error_code ignored;
   std::vector<fs::path> named;
   for (const auto& entry : fs::directory_iterator(folder / "chat_templates", ignored)) {
@@ -146,7 +166,8 @@ void read_templates(const fs::path& folder, const TokenizerOptions& options, Tok
     for (std::size_t i = 0; i < value.size(); ++i) {
       const std::string key = cat("chat_template[", i, "]");
       for (const char* part : {"name", "template"}) {
-        if (!value[i].is_object() || !value[i].contains(part) || !value[i][part].is_string()) wrong_type(config_name, key, "{name, template}, both str", value[i]);
+        if (!value[i].is_object() || !value[i].contains(part) || !value[i][part].is_string())
+          wrong_type(config_name, key, "{name, template}, both str", value[i]);
       }
       const std::string name = value[i]["name"];
       add(name, value[i]["template"], cat(config_name, ": chat_template '", name, "'"));
@@ -161,10 +182,12 @@ void collect_tokens(TokenizerFiles& files) {
   const std::string component = files.config_file.string();
   Json& config = files.config;
   for (const std::string& name : special_token_names()) {
-    if (config.contains(name) && !config[name].is_null()) files.named_tokens[name] = token_content(config[name], component, name);
+    if (config.contains(name) && !config[name].is_null())
+      files.named_tokens[name] = token_content(config[name], component, name);
   }
   const auto is_own = [&](const std::string& key, const Json& value) {
-    return key.ends_with("_token") && !files.named_tokens.contains(key) && (value.is_string() || (value.is_object() && value.contains("content")));
+    return key.ends_with("_token") && !files.named_tokens.contains(key) &&
+           (value.is_string() || (value.is_object() && value.contains("content")));
   };
   std::vector<std::pair<std::string, Json>> own;
   for (const auto& [key, value] : config.items()) {
@@ -200,10 +223,12 @@ void collect_tokens(TokenizerFiles& files) {
       try {
         by_id[std::stoll(id)] = &token;
       } catch (const std::exception&) {
-        throw UserError(component, cat("added_tokens_decoder: expected ids as keys, got '", id, "'"), "copy the file again from where the model came from");
+        throw UserError(component, cat("added_tokens_decoder: expected ids as keys, got '", id, "'"),
+                        "copy the file again from where the model came from");
       }
     }
-    for (const auto& [id, token] : by_id) files.tokens_to_add.push_back({token_content(*token, component, cat("added_tokens_decoder.", id)), token_flags(*token)});
+    for (const auto& [id, token] : by_id)
+      files.tokens_to_add.push_back({token_content(*token, component, cat("added_tokens_decoder.", id)), token_flags(*token)});
   }
   for (const auto& [key, value] : files.named_tokens.items()) {
     files.tokens_to_add.push_back({value.get<std::string>(), config.contains(key) ? token_flags(config[key]) : Json::object()});
@@ -218,7 +243,8 @@ void collect_tokens(TokenizerFiles& files) {
 }  // namespace
 
 const std::vector<std::string>& special_token_names() {
-  static const std::vector<std::string> kNames = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+  static const std::vector<std::string> kNames = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                  "pad_token", "cls_token", "mask_token"};
   return kNames;
 }
 
@@ -241,7 +267,8 @@ TokenizerFiles read_tokenizer_files(const fs::path& folder_or_file, const Tokeni
   if (files.has_tokenizer_json) {
     files.tokenizer_json = read_text_file(files.source);
   } else {
-    Gpt2Files gpt2 = read_gpt2_files(files.source, merges, {.add_prefix_space = files.config.value("add_prefix_space", Json()) == Json(true)});
+    Gpt2Files gpt2 = read_gpt2_files(files.source, merges,
+                                     {.add_prefix_space = files.config.value("add_prefix_space", Json()) == Json(true)});
     files.tokenizer_json = std::move(gpt2.tokenizer_json);
     for (const char* name : {"bos_token", "eos_token", "unk_token"}) {
       if (gpt2.has_end_of_text && !files.config.contains(name)) files.config[name] = "<|endoftext|>";

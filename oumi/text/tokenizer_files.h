@@ -1,4 +1,5 @@
-// What lies in a tokenizer's folder, read and merged by the rules of Transformers 5 (tokenization_utils_base.py, _from_pretrained).
+// What lies in a tokenizer's folder, read and merged by the rules of Transformers 5 (tokenization_utils_base.py,
+// _from_pretrained).
 #pragma once
 
 #include <filesystem>
@@ -19,16 +20,16 @@ struct TokenToAdd {
 };
 
 struct TokenizerFiles {
-  std::filesystem::path source;      // tokenizer.json, or vocab.json
-  std::string tokenizer_json;        // its text, or what stands for vocab.json and merges.txt
+  std::filesystem::path source;  // tokenizer.json, or vocab.json
+  std::string tokenizer_json;    // its text, or what stands for vocab.json and merges.txt
   bool has_tokenizer_json = false;
-  std::filesystem::path config_file; // tokenizer_config.json, for messages; it need not exist
-  Json config = Json::object();      // merged with the keyword arguments
-  Json named_tokens = Json::object();       // bos_token, ... and a model's own *_token, in order
-  std::vector<std::string> extra_tokens;    // extra_special_tokens (additional_special_tokens)
-  std::vector<TokenToAdd> tokens_to_add;    // in the order in which they enter the vocabulary
-  std::map<std::string, std::string> chat_templates;        // by name; the usual one is "default"
-  std::map<std::string, std::string> chat_template_origins; // what names it in errors
+  std::filesystem::path config_file;                         // tokenizer_config.json, for messages; it need not exist
+  Json config = Json::object();                              // merged with the keyword arguments
+  Json named_tokens = Json::object();                        // bos_token, ... and a model's own *_token, in order
+  std::vector<std::string> extra_tokens;                     // extra_special_tokens (additional_special_tokens)
+  std::vector<TokenToAdd> tokens_to_add;                     // in the order in which they enter the vocabulary
+  std::map<std::string, std::string> chat_templates;         // by name; the usual one is "default"
+  std::map<std::string, std::string> chat_template_origins;  // what names it in errors
 };
 
 // Throws UserError naming file and key.

@@ -16,10 +16,14 @@ constexpr const char* kCopyAgain = "copy the file again from where the model cam
 
 LargeJson read_vocabulary(const std::filesystem::path& path) {
   LargeJson vocab = parse_large_json(read_text_file(path), path.string());
-  if (!vocab.is_object()) throw UserError(path.string(), cat("expected a dict of token to id, got ", json_type_name(vocab)), kCopyAgain);
+  if (!vocab.is_object())
+    throw UserError(path.string(), cat("expected a dict of token to id, got ", json_type_name(vocab)), kCopyAgain);
   for (const auto& [token, id] : vocab.items()) {
     if (!id.is_number_unsigned()) {
-      throw UserError(path.string(), cat(token, ": expected an id (int, not negative), got ", id.is_number_integer() ? id.dump() : json_type_name(id)), kCopyAgain);
+      throw UserError(
+          path.string(),
+          cat(token, ": expected an id (int, not negative), got ", id.is_number_integer() ? id.dump() : json_type_name(id)),
+          kCopyAgain);
     }
   }
   return vocab;
@@ -35,11 +39,14 @@ LargeJson read_merges(const std::filesystem::path& path, const LargeJson& vocab,
     if (line.empty() || line.starts_with("#version")) continue;
     const auto space = line.find(' ');
     if (space == std::string::npos || line.find(' ', space + 1) != std::string::npos) {
-      throw UserError(origin, cat("line ", number, ": expected two tokens with a space between them, got '", line, "'"), kCopyAgain);
+      throw UserError(origin, cat("line ", number, ": expected two tokens with a space between them, got '", line, "'"),
+                      kCopyAgain);
     }
     const std::string left = line.substr(0, space), right = line.substr(space + 1);
     for (const std::string& token : {left, right, left + right}) {
-      if (!vocab.contains(token)) throw UserError(origin, cat("line ", number, ": expected tokens of ", vocab_name, ", got '", token, "'"), "the two files belong to different tokenizers");
+      if (!vocab.contains(token))
+        throw UserError(origin, cat("line ", number, ": expected tokens of ", vocab_name, ", got '", token, "'"),
+                        "the two files belong to different tokenizers");
     }
     merges.push_back({left, right});
   }
@@ -58,7 +65,9 @@ std::string explain_vocabulary(const std::string& type, const LargeJson& vocab) 
   }
   if (!vocab.is_object()) return cat("model.vocab: expected a dict of token to id, got ", json_type_name(vocab));
   for (const auto& [token, id] : vocab.items()) {
-    if (!id.is_number_unsigned()) return cat("model.vocab.", token, ": expected an id (int, not negative), got ", id.is_number_integer() ? id.dump() : json_type_name(id));
+    if (!id.is_number_unsigned())
+      return cat("model.vocab.", token, ": expected an id (int, not negative), got ",
+                 id.is_number_integer() ? id.dump() : json_type_name(id));
   }
   return "";
 }
@@ -103,12 +112,14 @@ std::string explain_added_tokens(const LargeJson& added) {
 
 }  // namespace
 
-Gpt2Files read_gpt2_files(const std::filesystem::path& vocab_file, const std::filesystem::path& merges_file, const Gpt2Options& options) {
+Gpt2Files read_gpt2_files(const std::filesystem::path& vocab_file, const std::filesystem::path& merges_file,
+                          const Gpt2Options& options) {
   LargeJson vocab = read_vocabulary(vocab_file);
   LargeJson merges = read_merges(merges_file, vocab, vocab_file.filename().string());
   const bool has_end_of_text = vocab.contains("<|endoftext|>");
   const auto byte_level = [](bool add_prefix_space, bool trim_offsets) {
-    return LargeJson{{"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", trim_offsets}, {"use_regex", true}};
+    return LargeJson{
+        {"type", "ByteLevel"}, {"add_prefix_space", add_prefix_space}, {"trim_offsets", trim_offsets}, {"use_regex", true}};
   };
   const LargeJson json = {{"version", "1.0"},
                           {"truncation", nullptr},
@@ -142,7 +153,9 @@ std::string explain_tokenizer_json(const std::string& text, const std::string& o
   for (const char* part : {"normalizer", "pre_tokenizer", "post_processor", "decoder"}) {
     if (!json.contains(part) || json[part].is_null()) continue;
     if (!json[part].is_object()) return cat(part, ": expected a dict or null, got ", json_type_name(json[part]));
-    if (!json[part].contains("type") || !json[part]["type"].is_string()) return cat(part, ".type: expected str, got ", json[part].contains("type") ? json_type_name(json[part]["type"]) : "nothing");
+    if (!json[part].contains("type") || !json[part]["type"].is_string())
+      return cat(part, ".type: expected str, got ",
+                 json[part].contains("type") ? json_type_name(json[part]["type"]) : "nothing");
   }
   return "";
 }

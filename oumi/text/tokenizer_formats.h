@@ -16,10 +16,11 @@ struct Gpt2Files {
 };
 
 // vocab.json (token to id) and merges.txt (one "left right" a line). Throws UserError naming file and line or token.
-Gpt2Files read_gpt2_files(const std::filesystem::path& vocab_file, const std::filesystem::path& merges_file, const Gpt2Options& options);
+Gpt2Files read_gpt2_files(const std::filesystem::path& vocab_file, const std::filesystem::path& merges_file,
+                          const Gpt2Options& options);
 
-// Why the crate can't read a tokenizer.json: the first fault of its outer structure, as "key: expected ..., got ...". Empty when none is
-// found. Throws UserError when the text is not JSON.
+// Why the crate can't read a tokenizer.json: the first fault of its outer structure, as "key: expected ..., got ...". Empty
+// when none is found. Throws UserError when the text is not JSON.
 std::string explain_tokenizer_json(const std::string& text, const std::string& origin);
 
 }  // namespace oumi::text

@@ -34,6 +34,7 @@ struct TokenizerState {
 };
 
 // Throws as Tokenizer::load does.
-std::unique_ptr<TokenizerState> load_tokenizer_state(const std::filesystem::path& folder_or_file, const TokenizerOptions& options);
+std::unique_ptr<TokenizerState> load_tokenizer_state(const std::filesystem::path& folder_or_file,
+                                                     const TokenizerOptions& options);
 
 }  // namespace oumi::text

@@ -17,7 +17,9 @@ class TokenizerFolder : public testing::Test {
  protected:
   void SetUp() override { OUMI_NEEDS_BRIDGE(); }
   fs::path path() const { return folder_.path(); }
-  void copy(const std::string& kind) { fs::copy(golden_tokenizer(kind), path(), fs::copy_options::recursive | fs::copy_options::overwrite_existing); }
+  void copy(const std::string& kind) {
+    fs::copy(golden_tokenizer(kind), path(), fs::copy_options::recursive | fs::copy_options::overwrite_existing);
+  }
   void write(const std::string& name, const std::string& text) { std::ofstream(path() / name) << text; }
   // Changes one entry of a JSON file.
   void set(const std::string& name, const std::string& pointer, const Json& value) {
@@ -41,7 +43,8 @@ TEST_F(TokenizerFolder, NamesTheFileAndKeyOfAFault) {
   copy("bytelevel");
   const std::string whole = read_text_file(path() / "tokenizer.json");
   write("tokenizer.json", whole.substr(0, whole.size() / 2));
-  EXPECT_THAT(error(), AllOf(StartsWith("[" + (path() / "tokenizer.json").string() + "] not valid JSON at line 1, column "), HasSubstr("cut short")));
+  EXPECT_THAT(error(), AllOf(StartsWith("[" + (path() / "tokenizer.json").string() + "] not valid JSON at line 1, column "),
+                             HasSubstr("cut short")));
   write("tokenizer.json", "");
   EXPECT_THAT(error(), HasSubstr("the file is empty"));
   write("tokenizer.json", "{\"model\": 1e999}");
@@ -60,7 +63,12 @@ TEST_F(TokenizerFolder, NamesTheFileAndKeyOfAFault) {
       {"/added_tokens/0/content", 5, "added_tokens[0].content: expected str, got int"},
       {"/added_tokens/1/id", "5", "added_tokens[1].id: expected int, not negative, got str"},
       {"/pre_tokenizer", "ByteLevel", "pre_tokenizer: expected a dict or null, got str"},
-      {"/post_processor", {{"type", "TemplateProcessing"}, {"single", {{{"SpecialToken", {{"id", "<gone>"}, {"type_id", 0}}}}}}, {"pair", Json::array()}, {"special_tokens", Json::object()}}, "post_processor"},
+      {"/post_processor",
+       {{"type", "TemplateProcessing"},
+        {"single", {{{"SpecialToken", {{"id", "<gone>"}, {"type_id", 0}}}}}},
+        {"pair", Json::array()},
+        {"special_tokens", Json::object()}},
+       "post_processor"},
       {"/decoder/type", "Nothing", "not a tokenizer.json that can be read"},
   };
   for (const auto& [pointer, value, expected] : faults) {
@@ -99,7 +107,8 @@ TEST_F(TokenizerFolder, NamesTheKeyOfAWrongSetting) {
   fs::remove(path() / "special_tokens_map.json");
   TokenizerOptions options;
   options.kwargs = {{"paddingside", "left"}};
-  EXPECT_THAT(error(options), AllOf(StartsWith("[model.tokenizer_kwargs.paddingside]"), HasSubstr("did you mean 'padding_side'?")));
+  EXPECT_THAT(error(options),
+              AllOf(StartsWith("[model.tokenizer_kwargs.paddingside]"), HasSubstr("did you mean 'padding_side'?")));
   EXPECT_THAT(user_error([&] { Tokenizer::load(path() / "nowhere"); }), HasSubstr("a path that does not exist"));
 }
 
@@ -108,7 +117,8 @@ TEST_F(TokenizerFolder, NamesTheLineOfFaultyMerges) {
   write("merges.txt", "#version: 0.2\na b c\n");
   EXPECT_THAT(error(), AllOf(HasSubstr("merges.txt] line 2: expected two tokens with a space between them, got 'a b c'")));
   write("merges.txt", "#version: 0.2\nq zz\n");
-  EXPECT_THAT(error(), AllOf(HasSubstr("merges.txt] line 2: expected tokens of vocab.json, got 'zz'"), HasSubstr("different tokenizers")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("merges.txt] line 2: expected tokens of vocab.json, got 'zz'"),
+                             HasSubstr("different tokenizers")));
   set("vocab.json", "/a", "first");
   EXPECT_THAT(error(), HasSubstr("vocab.json] a: expected an id (int, not negative), got str"));
 }
@@ -118,18 +128,22 @@ TEST_F(TokenizerFolder, RefusesTextThatIsNotUtf8) {
   const auto tokenizer = Tokenizer::load(path());
   EXPECT_THAT(user_error([&] { tokenizer->encode("ab\xff"); }), HasSubstr("cannot encode: not valid UTF-8 at byte 2"));
   const std::vector<std::string> texts = {"a", "\xc3"};
-  EXPECT_THAT(user_error([&] { tokenizer->encode_batch(texts); }), HasSubstr("cannot encode: text 1: not valid UTF-8 at byte 0"));
+  EXPECT_THAT(user_error([&] { tokenizer->encode_batch(texts); }),
+              HasSubstr("cannot encode: text 1: not valid UTF-8 at byte 0"));
   EXPECT_EQ(tokenizer->decode(std::vector<std::int32_t>{-5, 1 << 20}), "");
 }
 
 TEST_F(TokenizerFolder, ReadsSpecialTokensFromEveryPlaceThatHoldsThem) {
   copy("bytelevel");
-  write("special_tokens_map.json", R"({"pad_token": {"content": "<|map pad|>", "lstrip": true, "rstrip": false, "normalized": false, "single_word": false}})");
+  write(
+      "special_tokens_map.json",
+      R"({"pad_token": {"content": "<|map pad|>", "lstrip": true, "rstrip": false, "normalized": false, "single_word": false}})");
   auto tokenizer = Tokenizer::load(path());
   EXPECT_EQ(tokenizer->special_tokens()["pad_token"], "<|map pad|>");
   EXPECT_EQ(tokenizer->encode("a  <|map pad|>").size(), 2u) << "lstrip is honoured";
   // With added_tokens_decoder the map no longer counts.
-  set("tokenizer_config.json", "/added_tokens_decoder", {{"0", {{"content", "<|endoftext|>"}, {"special", true}}}, {"900", {{"content", "<new>"}, {"special", false}}}});
+  set("tokenizer_config.json", "/added_tokens_decoder",
+      {{"0", {{"content", "<|endoftext|>"}, {"special", true}}}, {"900", {{"content", "<new>"}, {"special", false}}}});
   tokenizer = Tokenizer::load(path());
   EXPECT_FALSE(tokenizer->pad_id());
   EXPECT_TRUE(tokenizer->token_to_id("<new>"));
@@ -138,7 +152,8 @@ TEST_F(TokenizerFolder, ReadsSpecialTokensFromEveryPlaceThatHoldsThem) {
 TEST_F(TokenizerFolder, TakesTheTemplateFromTheFileFirst) {
   copy("bytelevel");
   const Json messages = {{{"role", "user"}, {"content", "x"}}};
-  set("tokenizer_config.json", "/chat_template", {{{"name", "default"}, {"template", "config"}}, {{"name", "tool_use"}, {"template", "with tools"}}});
+  set("tokenizer_config.json", "/chat_template",
+      {{{"name", "default"}, {"template", "config"}}, {{"name", "tool_use"}, {"template", "with tools"}}});
   auto tokenizer = Tokenizer::load(path());
   EXPECT_EQ(tokenizer->encode_chat(messages).text, "config");
   ChatRenderOptions options;
@@ -154,8 +169,10 @@ TEST_F(TokenizerFolder, TakesTheTemplateFromTheFileFirst) {
 
 TEST_F(TokenizerFolder, MasksSpansThatBeginAndEndBetweenTokens) {
   copy("wordpiece");
-  write("chat_template.jinja", "{% for m in messages %}{{ m.role }}:{% generation %}{{ m.content }}{% endgeneration %}|{% endfor %}");
-  const ChatTokens tokens = Tokenizer::load(path())->encode_chat({{{"role", "a"}, {"content", " b "}}, {{"role", "a"}, {"content", " c "}}});
+  write("chat_template.jinja",
+        "{% for m in messages %}{{ m.role }}:{% generation %}{{ m.content }}{% endgeneration %}|{% endfor %}");
+  const ChatTokens tokens =
+      Tokenizer::load(path())->encode_chat({{{"role", "a"}, {"content", " b "}}, {{"role", "a"}, {"content", " c "}}});
   EXPECT_THAT(tokens.assistant_mask, testing::ElementsAre(0, 0, 1, 0, 0, 0, 1, 0));
 }
 
@@ -178,11 +195,13 @@ TEST_F(TokenizerFolder, BuildFollowsOumisRules) {
   EXPECT_TRUE(built.notices.empty());
 
   params.chat_template = "chatml";
-  EXPECT_THAT(user_error([&] { build_tokenizer(path(), params); }), AllOf(StartsWith("[model.chat_template]"), HasSubstr("did you mean 'chat_ml'?")));
+  EXPECT_THAT(user_error([&] { build_tokenizer(path(), params); }),
+              AllOf(StartsWith("[model.chat_template]"), HasSubstr("did you mean 'chat_ml'?")));
   params.chat_template = "auto";
   built = build_tokenizer(path(), params);
   EXPECT_EQ(built.tokenizer->chat_template(), "");
-  EXPECT_THAT(user_error([&] { built.tokenizer->chat(); }), AllOf(HasSubstr("chat template: expected one, got none"), HasSubstr("chat_ml, default")));
+  EXPECT_THAT(user_error([&] { built.tokenizer->chat(); }),
+              AllOf(HasSubstr("chat template: expected one, got none"), HasSubstr("chat_ml, default")));
 
   write("config.json", R"({"model_type": "gpt2"})");
   built = build_tokenizer(path(), {});
@@ -190,7 +209,8 @@ TEST_F(TokenizerFolder, BuildFollowsOumisRules) {
   EXPECT_EQ(built.tokenizer->id_to_token(*built.tokenizer->pad_id()), "<|endoftext|>");
   set("tokenizer_config.json", "/eos_token", nullptr);
   fs::remove(path() / "config.json");
-  EXPECT_THAT(user_error([&] { build_tokenizer(path(), {}); }), StartsWith("[model.tokenizer_pad_token] expected a padding token, got none"));
+  EXPECT_THAT(user_error([&] { build_tokenizer(path(), {}); }),
+              StartsWith("[model.tokenizer_pad_token] expected a padding token, got none"));
 }
 
 TEST(ChatTemplateErrors, NameTheTemplateAndTheLine) {
@@ -199,19 +219,23 @@ TEST(ChatTemplateErrors, NameTheTemplateAndTheLine) {
   const auto error = [&](const std::string& source, const Json& given = {{{"role", "user"}, {"content", "x"}}}) {
     return user_error([&] { ChatTemplate(source, Json::object(), "a.jinja").render(given); });
   };
-  EXPECT_THAT(error("a\n{% for m in messages %}\n{{ m.content }"), AllOf(StartsWith("[a.jinja] line 3: syntax error"), EndsWith("is understood")));
+  EXPECT_THAT(error("a\n{% for m in messages %}\n{{ m.content }"),
+              AllOf(StartsWith("[a.jinja] line 3: syntax error"), EndsWith("is understood")));
   EXPECT_THAT(error("{% generation %}x"), StartsWith("[a.jinja] line 1: syntax error"));
   EXPECT_THAT(error("\n\n{{ nothing.x }}"), StartsWith("[a.jinja] line 3: undefined value"));
   EXPECT_THAT(error("\n{{ 'a' + 1 }}"), StartsWith("[a.jinja] line 2: "));
   EXPECT_THAT(error("{{ messages | nofilter }}"), HasSubstr("unknown filter"));
-  EXPECT_THAT(error("\n{{ raise_exception('roles ' + messages[0].role) }}"), StartsWith("[a.jinja] the template refuses the conversation: line 2: roles user |"));
+  EXPECT_THAT(error("\n{{ raise_exception('roles ' + messages[0].role) }}"),
+              StartsWith("[a.jinja] the template refuses the conversation: line 2: roles user |"));
   EXPECT_THAT(error("x", Json::object()), StartsWith("[a.jinja] messages: expected a list of {role, content}, got dict"));
   EXPECT_THAT(error("x", Json::array()), HasSubstr("expected at least one message, got none"));
   EXPECT_THAT(error("x", {{{"role", "user"}}, 3}), HasSubstr("messages[1]: expected a dict, got int"));
   EXPECT_THAT(error("{{ messages[0].content }}", {{{"role", "user"}, {"content", "\xff"}}}), HasSubstr("expected UTF-8 text"));
   EXPECT_THAT(error("{{ strftime_now('%Y') }}"), "no error");
   // Text that could be taken for the markers of spans stays as it is.
-  const RenderedChat marked = ChatTemplate("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}").render({{{"role", "user"}, {"content", "\uFDD0x\uFDD1"}}});
+  const RenderedChat marked =
+      ChatTemplate("{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}")
+          .render({{{"role", "user"}, {"content", "\uFDD0x\uFDD1"}}});
   EXPECT_EQ(marked.text, "\uFDD0x\uFDD1");
   EXPECT_THAT(marked.generation_spans, testing::ElementsAre(std::pair<std::size_t, std::size_t>{0, 7}));
 }

@@ -24,7 +24,7 @@ constexpr const char* kBlock = "\u2581";  // stands for a space
 
 struct Kind {
   const char* name;
-  const char* trainer;                                // the bridge's
+  const char* trainer;                                            // the bridge's
   std::vector<std::pair<const char*, const char*>> named_tokens;  // in the order of their ids
   bool bytes_in_vocabulary = false;
   bool limits_alphabet = false;
@@ -32,10 +32,23 @@ struct Kind {
 
 const std::vector<Kind>& kinds() {
   static const std::vector<Kind> kKinds = {
-      {"bytelevel", "bpe", {{"eos_token", "<|endoftext|>"}, {"bos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}, {"pad_token", "<|pad|>"}}},
+      {"bytelevel",
+       "bpe",
+       {{"eos_token", "<|endoftext|>"},
+        {"bos_token", "<|endoftext|>"},
+        {"unk_token", "<|endoftext|>"},
+        {"pad_token", "<|pad|>"}}},
       {"bpe", "bpe", {{"unk_token", "<unk>"}, {"bos_token", "<s>"}, {"eos_token", "</s>"}, {"pad_token", "<pad>"}}, true, true},
       {"unigram", "unigram", {{"pad_token", "<pad>"}, {"eos_token", "</s>"}, {"unk_token", "<unk>"}, {"bos_token", "<s>"}}},
-      {"wordpiece", "wordpiece", {{"pad_token", "[PAD]"}, {"unk_token", "[UNK]"}, {"cls_token", "[CLS]"}, {"sep_token", "[SEP]"}, {"mask_token", "[MASK]"}}, false, true},
+      {"wordpiece",
+       "wordpiece",
+       {{"pad_token", "[PAD]"},
+        {"unk_token", "[UNK]"},
+        {"cls_token", "[CLS]"},
+        {"sep_token", "[SEP]"},
+        {"mask_token", "[MASK]"}},
+       false,
+       true},
   };
   return kKinds;
 }
@@ -44,7 +57,8 @@ const Kind& find_kind(const std::string& name) {
   for (const Kind& kind : kinds()) {
     if (kind.name == to_lower(name)) return kind;
   }
-  throw UserError("--kind", cat("expected ", join(tokenizer_kinds(), ", "), ", got '", name, "'"), suggestion(name, tokenizer_kinds()));
+  throw UserError("--kind", cat("expected ", join(tokenizer_kinds(), ", "), ", got '", name, "'"),
+                  suggestion(name, tokenizer_kinds()));
 }
 
 std::string byte_token(int byte) {
@@ -75,11 +89,13 @@ struct Plan {
   std::string chat_template;
 };
 
-void read_chat_template(const TrainTokenizerOptions& options, Plan& plan, std::vector<std::string>& tokens, std::string& end_of_turn) {
+void read_chat_template(const TrainTokenizerOptions& options, Plan& plan, std::vector<std::string>& tokens,
+                        std::string& end_of_turn) {
   if (!options.chat_template) return;
   const auto names = builtin_chat_template_names();
   std::error_code ignored;
-  if (std::find(names.begin(), names.end(), to_lower(*options.chat_template)) == names.end() && fs::is_regular_file(*options.chat_template, ignored)) {
+  if (std::find(names.begin(), names.end(), to_lower(*options.chat_template)) == names.end() &&
+      fs::is_regular_file(*options.chat_template, ignored)) {
     plan.chat_template = read_text_file(*options.chat_template);
     const ChatTemplate parsed(plan.chat_template, Json::object(), *options.chat_template);
     return;
@@ -102,8 +118,10 @@ Plan make_plan(const Kind& kind, const TrainTokenizerOptions& options) {
   };
   for (const auto& [name, token] : kind.named_tokens) plan.named_tokens[name] = token;
   if (!end_of_turn.empty()) plan.named_tokens["eos_token"] = end_of_turn;
-  const std::vector<std::pair<const char*, const std::optional<std::string>*>> given = {
-      {"bos_token", &options.bos_token}, {"eos_token", &options.eos_token}, {"unk_token", &options.unk_token}, {"pad_token", &options.pad_token}};
+  const std::vector<std::pair<const char*, const std::optional<std::string>*>> given = {{"bos_token", &options.bos_token},
+                                                                                        {"eos_token", &options.eos_token},
+                                                                                        {"unk_token", &options.unk_token},
+                                                                                        {"pad_token", &options.pad_token}};
   for (const auto& [name, token] : given) {
     if (*token) plan.named_tokens[name] = **token;
   }
@@ -114,7 +132,8 @@ Plan make_plan(const Kind& kind, const TrainTokenizerOptions& options) {
 }
 
 // What stands around a text: Transformers' TemplateProcessing.
-Json template_processor(const std::vector<std::string>& before, const std::vector<std::string>& after, const std::vector<std::string>& ids) {
+Json template_processor(const std::vector<std::string>& before, const std::vector<std::string>& after,
+                        const std::vector<std::string>& ids) {
   Json special = Json::object();
   const auto append = [&](Json& parts, const std::vector<std::string>& tokens, int type) {
     for (const std::string& token : tokens) {
@@ -144,7 +163,8 @@ Json post_processor(const Kind& kind, const Plan& plan, const TrainTokenizerOpti
   if (options.add_eos_token) take("eos_token", "--add-eos", after);
   if (kind.name == std::string("wordpiece")) take("sep_token", "", after);
   if (!before.empty() || !after.empty()) return template_processor(before, after, plan.special_tokens);
-  if (kind.name == std::string("bytelevel")) return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
+  if (kind.name == std::string("bytelevel"))
+    return {{"type", "ByteLevel"}, {"add_prefix_space", true}, {"trim_offsets", false}, {"use_regex", true}};
   return nullptr;
 }
 
@@ -152,8 +172,15 @@ Json post_processor(const Kind& kind, const Plan& plan, const TrainTokenizerOpti
 Json empty_tokenizer(const Kind& kind, const Plan& plan, const TrainTokenizerOptions& options) {
   const std::string name = kind.name;
   const Json unk = plan.named_tokens.value("unk_token", Json());
-  Json json = {{"version", "1.0"}, {"truncation", nullptr}, {"padding", nullptr}, {"added_tokens", Json::array()}, {"normalizer", nullptr}, {"post_processor", nullptr}};
-  const Json bpe = {{"type", "BPE"}, {"dropout", nullptr}, {"continuing_subword_prefix", nullptr}, {"end_of_word_suffix", nullptr}, {"ignore_merges", false}, {"vocab", Json::object()}, {"merges", Json::array()}};
+  Json json = {{"version", "1.0"},      {"truncation", nullptr},    {"padding", nullptr}, {"added_tokens", Json::array()},
+               {"normalizer", nullptr}, {"post_processor", nullptr}};
+  const Json bpe = {{"type", "BPE"},
+                    {"dropout", nullptr},
+                    {"continuing_subword_prefix", nullptr},
+                    {"end_of_word_suffix", nullptr},
+                    {"ignore_merges", false},
+                    {"vocab", Json::object()},
+                    {"merges", Json::array()}};
   const Json metaspace = {{"type", "Metaspace"}, {"replacement", kBlock}, {"prepend_scheme", "first"}, {"split", true}};
   if (name == "bytelevel") {
     const Json byte_level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", true}, {"use_regex", true}};
@@ -174,12 +201,21 @@ Json empty_tokenizer(const Kind& kind, const Plan& plan, const TrainTokenizerOpt
     json["normalizer"] = {{"type", "NFKC"}};
     json["pre_tokenizer"] = metaspace;
     json["decoder"] = metaspace;
-    json["model"] = {{"type", "Unigram"}, {"unk_id", 0}, {"vocab", Json::array({Json::array({unk, 0.0})})}, {"byte_fallback", false}};
+    json["model"] = {
+        {"type", "Unigram"}, {"unk_id", 0}, {"vocab", Json::array({Json::array({unk, 0.0})})}, {"byte_fallback", false}};
   } else {
-    json["normalizer"] = {{"type", "BertNormalizer"}, {"clean_text", true}, {"handle_chinese_chars", true}, {"strip_accents", nullptr}, {"lowercase", options.lowercase}};
+    json["normalizer"] = {{"type", "BertNormalizer"},
+                          {"clean_text", true},
+                          {"handle_chinese_chars", true},
+                          {"strip_accents", nullptr},
+                          {"lowercase", options.lowercase}};
     json["pre_tokenizer"] = {{"type", "BertPreTokenizer"}};
     json["decoder"] = {{"type", "WordPiece"}, {"prefix", "##"}, {"cleanup", true}};
-    json["model"] = {{"type", "WordPiece"}, {"unk_token", unk}, {"continuing_subword_prefix", "##"}, {"max_input_chars_per_word", 100}, {"vocab", Json::object()}};
+    json["model"] = {{"type", "WordPiece"},
+                     {"unk_token", unk},
+                     {"continuing_subword_prefix", "##"},
+                     {"max_input_chars_per_word", 100},
+                     {"vocab", Json::object()}};
   }
   return json;
 }
@@ -208,24 +244,31 @@ TrainedTokenizer train_tokenizer(const TrainTokenizerOptions& options, const fs:
   text::bridge();
   const Plan plan = make_plan(kind, options);
   const bool byte_level = kind.name == std::string("bytelevel");
-  const auto reserved = static_cast<std::int64_t>(plan.special_tokens.size()) + (kind.bytes_in_vocabulary || byte_level ? kBytes : 0);
+  const auto reserved =
+      static_cast<std::int64_t>(plan.special_tokens.size()) + (kind.bytes_in_vocabulary || byte_level ? kBytes : 0);
   if (options.vocab_size <= reserved) {
-    throw UserError("--vocab-size", cat("expected more than ", reserved, " (", plan.special_tokens.size(), " special tokens", reserved > kBytes ? " and 256 bytes" : "", "), got ", options.vocab_size), "ask for a larger vocabulary");
+    throw UserError("--vocab-size",
+                    cat("expected more than ", reserved, " (", plan.special_tokens.size(), " special tokens",
+                        reserved > kBytes ? " and 256 bytes" : "", "), got ", options.vocab_size),
+                    "ask for a larger vocabulary");
   }
 
   const TemporaryDirectory scratch;
-  const Json request = {{"tokenizer", empty_tokenizer(kind, plan, options)},
-                        {"kind", kind.trainer},
-                        {"vocab_size", options.vocab_size - (kind.bytes_in_vocabulary ? kBytes : 0)},
-                        {"min_frequency", options.min_frequency},
-                        {"special_tokens", plan.special_tokens},
-                        {"alphabet", byte_level ? byte_level_alphabet() : ""},
-                        {"limit_alphabet", kind.limits_alphabet ? Json(std::min(kAlphabetLimit, (options.vocab_size - reserved + 1) / 2)) : Json()},
-                        {"unk_token", plan.named_tokens.value("unk_token", Json())},
-                        {"files", text::training_files(options.files, scratch.path())}};
+  const Json request = {
+      {"tokenizer", empty_tokenizer(kind, plan, options)},
+      {"kind", kind.trainer},
+      {"vocab_size", options.vocab_size - (kind.bytes_in_vocabulary ? kBytes : 0)},
+      {"min_frequency", options.min_frequency},
+      {"special_tokens", plan.special_tokens},
+      {"alphabet", byte_level ? byte_level_alphabet() : ""},
+      {"limit_alphabet",
+       kind.limits_alphabet ? Json(std::min(kAlphabetLimit, (options.vocab_size - reserved + 1) / 2)) : Json()},
+      {"unk_token", plan.named_tokens.value("unk_token", Json())},
+      {"files", text::training_files(options.files, scratch.path())}};
   text::BridgeBuffer out;
-  text::check_bridge(text::bridge().train(text::as_bytes(request.dump()), out.out()), out, "tokenizer train", "training failed",
-                     "the files must be UTF-8 text; a vocabulary must be large enough for their characters, and not larger than they give");
+  text::check_bridge(
+      text::bridge().train(text::as_bytes(request.dump()), out.out()), out, "tokenizer train", "training failed",
+      "the files must be UTF-8 text; a vocabulary must be large enough for their characters, and not larger than they give");
   nlohmann::json trained = parse_large_json(out.text(), "tokenizer train");
   if (kind.bytes_in_vocabulary) insert_bytes(trained["model"], plan.special_tokens.size());
   trained["post_processor"] = nlohmann::json(post_processor(kind, plan, options));
@@ -237,7 +280,8 @@ TrainedTokenizer train_tokenizer(const TrainTokenizerOptions& options, const fs:
   for (const auto& [name, token] : plan.named_tokens.items()) load.kwargs[name] = token;
   std::vector<std::string> extra;
   for (const std::string& token : plan.special_tokens) {
-    const bool named = std::any_of(plan.named_tokens.begin(), plan.named_tokens.end(), [&](const Json& value) { return value == token; });
+    const bool named =
+        std::any_of(plan.named_tokens.begin(), plan.named_tokens.end(), [&](const Json& value) { return value == token; });
     if (!named) extra.push_back(token);
   }
   if (!extra.empty()) load.kwargs["extra_special_tokens"] = extra;

@@ -16,7 +16,8 @@ class TrainTokenizer : public testing::Test {
   void SetUp() override {
     OUMI_NEEDS_BRIDGE();
     std::ofstream text(folder_.path() / "text.txt");
-    for (int i = 0; i < 30; ++i) text << "The keeper of the lighthouse counts 12" << i << " ships, gulls and waves.\nShe writes: 東京 は 静か, déjà vu!\n";
+    for (int i = 0; i < 30; ++i)
+      text << "The keeper of the lighthouse counts 12" << i << " ships, gulls and waves.\nShe writes: 東京 は 静か, déjà vu!\n";
   }
   std::filesystem::path path(const std::string& name) const { return folder_.path() / name; }
   TrainTokenizerOptions options(const std::string& kind, std::int64_t vocab_size) const {
@@ -75,7 +76,8 @@ TEST_F(TrainTokenizer, TakesTokensFromTheChatTemplateAndTheCommandLine) {
   train.add_bos_token = true;
   train_tokenizer(train, path("chat"));
   const auto tokenizer = Tokenizer::load(path("chat"));
-  EXPECT_EQ(tokenizer->special_tokens(), (Json{{"bos_token", "<begin>"}, {"eos_token", "<|im_end|>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}}));
+  EXPECT_EQ(tokenizer->special_tokens(),
+            (Json{{"bos_token", "<begin>"}, {"eos_token", "<|im_end|>"}, {"unk_token", "<unk>"}, {"pad_token", "<pad>"}}));
   EXPECT_EQ(tokenizer->model_max_length(), 128);
   EXPECT_EQ(tokenizer->encode("x").front(), tokenizer->bos_id());
   EXPECT_EQ(tokenizer->encode("<tool>", {.add_special_tokens = false}).size(), 1u);
@@ -86,7 +88,9 @@ TEST_F(TrainTokenizer, TakesTokensFromTheChatTemplateAndTheCommandLine) {
 }
 
 TEST_F(TrainTokenizer, ReadsTheStringsOfJsonLines) {
-  std::ofstream(path("chat.jsonl")) << R"({"messages": [{"role": "zzzzzzzz", "content": "quokka quokka quokka"}], "conversation_id": "yyyyyyyy"})" << "\n\n" << R"({"instruction": "quokka"})" << "\n";
+  std::ofstream(path("chat.jsonl"))
+      << R"({"messages": [{"role": "zzzzzzzz", "content": "quokka quokka quokka"}], "conversation_id": "yyyyyyyy"})" << "\n\n"
+      << R"({"instruction": "quokka"})" << "\n";
   TrainTokenizerOptions train = options("wordpiece", 100);
   train.files = {path("chat.jsonl")};
   train_tokenizer(train, path("json"));
@@ -99,8 +103,11 @@ TEST_F(TrainTokenizer, ReadsTheStringsOfJsonLines) {
 }
 
 TEST_F(TrainTokenizer, RefusesWhatCannotBeTrained) {
-  EXPECT_THAT(error(options("bytelevl", 400)), AllOf(StartsWith("[--kind] expected bytelevel, bpe, unigram, wordpiece, got 'bytelevl'"), HasSubstr("did you mean 'bytelevel'?")));
-  EXPECT_THAT(error(options("bpe", 260)), StartsWith("[--vocab-size] expected more than 260 (4 special tokens and 256 bytes), got 260"));
+  EXPECT_THAT(error(options("bytelevl", 400)),
+              AllOf(StartsWith("[--kind] expected bytelevel, bpe, unigram, wordpiece, got 'bytelevl'"),
+                    HasSubstr("did you mean 'bytelevel'?")));
+  EXPECT_THAT(error(options("bpe", 260)),
+              StartsWith("[--vocab-size] expected more than 260 (4 special tokens and 256 bytes), got 260"));
   TrainTokenizerOptions train = options("bpe", 400);
   train.files = {path("missing.txt")};
   EXPECT_THAT(error(train), HasSubstr("missing.txt] expected a text file, got a path that does not exist"));

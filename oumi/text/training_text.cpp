@@ -48,7 +48,10 @@ std::vector<std::string> training_files(const std::vector<fs::path>& files, cons
   for (const fs::path& path : files) {
     std::error_code ignored;
     if (!fs::is_regular_file(path, ignored)) {
-      throw UserError(path.string(), fs::is_directory(path, ignored) ? "expected a text file, got a folder" : "expected a text file, got a path that does not exist", "name the files one by one");
+      throw UserError(path.string(),
+                      fs::is_directory(path, ignored) ? "expected a text file, got a folder"
+                                                      : "expected a text file, got a path that does not exist",
+                      "name the files one by one");
     }
     if (std::ifstream probe(path); !probe) throw_file_error(path, "cannot be read");
     if (path.extension() != ".json" && path.extension() != ".jsonl") {

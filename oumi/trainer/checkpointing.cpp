@@ -89,12 +89,14 @@ void Trainer::save_checkpoint(Run& run) {
   }
   run.events->flush();
   // Of weights that are whole on every rank one copy is saved: the others have to be equal.
-  if (!run.sharding || !args_.sharding.shards_weights()) require_equal_replicas(*mesh_.data, unique_named_parameters(*model_), state_.global_step);
+  if (!run.sharding || !args_.sharding.shards_weights())
+    require_equal_replicas(*mesh_.data, unique_named_parameters(*model_), state_.global_step);
   try {
     std::optional<DeferredFlush> deferred;
     if (args_.async_save) deferred.emplace();
     std::shared_ptr<CheckpointWriter> writer;  // on rank 0
-    group_->on_main([&] { writer = std::make_shared<CheckpointWriter>(args_.output_dir, state_.global_step); }, "starting a checkpoint");
+    group_->on_main([&] { writer = std::make_shared<CheckpointWriter>(args_.output_dir, state_.global_step); },
+                    "starting a checkpoint");
     const fs::path directory = group_->broadcast_text(writer ? writer->directory().string() : "", "starting a checkpoint");
     {
       const bool streams = streams_weights(run) && !weights_in_parts();
@@ -143,7 +145,8 @@ void Trainer::save_checkpoint(Run& run) {
 // Called from the background too.
 void Trainer::remove_older_checkpoints(const std::optional<std::int64_t>& best_step) const {
   if (!args_.save_total_limit) return;
-  const RotationResult rotation = rotate_checkpoints(args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = best_step});
+  const RotationResult rotation =
+      rotate_checkpoints(args_.output_dir, {.save_total_limit = *args_.save_total_limit, .best_step = best_step});
   for (const auto& [path, reason] : rotation.failed) log_warning("cannot remove " + path.string() + ": " + reason);
 }
 

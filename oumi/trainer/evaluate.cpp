@@ -86,14 +86,18 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
   for (const MetricPtr& metric : options_.metrics) spread = spread && metric->counts().has_value();
   const bool weights_sharded = run_ != nullptr && run_->sharding != nullptr && args_.sharding.shards_weights();
   // Then each rank needs a batch of its own.
-  if (weights_sharded) spread = spread && dataset->is_map_style() && dataset->size() >= args_.per_device_eval_batch_size * mesh_.data->world_size();
+  if (weights_sharded)
+    spread =
+        spread && dataset->is_map_style() && dataset->size() >= args_.per_device_eval_batch_size * mesh_.data->world_size();
   std::optional<Batch> last;
-  const auto loader = evaluation_loader(dataset, options_, args_, spread ? mesh_.data->rank() : 0, spread ? mesh_.data->world_size() : 1);
+  const auto loader =
+      evaluation_loader(dataset, options_, args_, spread ? mesh_.data->rank() : 0, spread ? mesh_.data->world_size() : 1);
   loader->start_epoch(0);
   const std::vector<MetricPtr>& metrics = options_.metrics;
   auto* language_model = dynamic_cast<LanguageModel*>(model_.get());
   if (language_model != nullptr) {
-    language_model->set_loss_only(metrics.empty() && !options_.compute_metrics && !options_.compute_loss_func && !consumer && !uses_own_loss());
+    language_model->set_loss_only(metrics.empty() && !options_.compute_metrics && !options_.compute_loss_func && !consumer &&
+                                  !uses_own_loss());
   }
   if (!args_.prediction_loss_only) {
     for (const MetricPtr& metric : metrics) metric->reset();
@@ -148,7 +152,8 @@ MetricValues Trainer::evaluate_set(const DatasetPtr& dataset, const std::string&
     notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_prediction_step(context); });
   }
   if (spread && mesh_.data->world_size() > 1) {
-    std::vector<double> sums{loss_sum, static_cast<double>(samples_with_loss), static_cast<double>(samples), static_cast<double>(batches)};
+    std::vector<double> sums{loss_sum, static_cast<double>(samples_with_loss), static_cast<double>(samples),
+                             static_cast<double>(batches)};
     mesh_.data->sum(sums, "the evaluation's loss");
     loss_sum = sums[0];
     samples_with_loss = static_cast<std::int64_t>(sums[1]);

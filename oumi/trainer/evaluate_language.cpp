@@ -32,7 +32,8 @@ MetricValues evaluate_language_from_config(const TrainingConfig& config, const L
     metrics = evaluate_language_model(*loaded.model, loader);
   }
   if (!questions.empty()) {
-    const MetricValues choice = evaluate_multiple_choice(*loaded.model, *loaded.tokenizer, questions, config.training.per_device_eval_batch_size);
+    const MetricValues choice =
+        evaluate_multiple_choice(*loaded.model, *loaded.tokenizer, questions, config.training.per_device_eval_batch_size);
     metrics.insert(metrics.end(), choice.begin(), choice.end());
   }
   return metrics;

@@ -35,7 +35,8 @@ void checkpoint_layers(Model& model, const TrainingParams& training) {
   const auto classes = kwargs.get<std::vector<std::string>>("layer_classes", block_classes(model));
   kwargs.check_all_read();
   if (classes.empty()) {
-    throw UserError("training.enable_gradient_checkpointing", "expected a model with a list of layers, got " + model.model_type() + ", which has none",
+    throw UserError("training.enable_gradient_checkpointing",
+                    "expected a model with a list of layers, got " + model.model_type() + ", which has none",
                     "name its layers' classes in training.gradient_checkpointing_kwargs.layer_classes, or set it to false");
   }
   const std::int64_t count = nn::checkpoint_activations(model, classes, {.every_n = every_n});
@@ -53,7 +54,8 @@ void add_neftune(Model& model, double alpha) {
     }
   }
   if (embedding == nullptr) {
-    throw UserError("training.neftune_noise_alpha", "expected a model with an embedding layer of oumi::nn, got " + model.model_type(), "unset it");
+    throw UserError("training.neftune_noise_alpha",
+                    "expected a model with an embedding layer of oumi::nn, got " + model.model_type(), "unset it");
   }
   embedding->add_call_hook(std::make_shared<nn::NeftuneHook>(alpha));
 }
@@ -74,7 +76,9 @@ std::vector<std::string> block_classes(const Model& model) {
       }
       for (const auto& layer : child->children()) {
         const std::string name = class_name(typeid(*layer));
-        if (dynamic_cast<const Module*>(layer.get()) != nullptr && std::find(classes.begin(), classes.end(), name) == classes.end()) classes.push_back(name);
+        if (dynamic_cast<const Module*>(layer.get()) != nullptr &&
+            std::find(classes.begin(), classes.end(), name) == classes.end())
+          classes.push_back(name);
       }
     }
   }
@@ -85,9 +89,11 @@ void prepare_for_training(Model& model, const TrainingConfig& config) {
   const TrainingParams& training = config.training;
   if (config.peft.q_lora) {
     if (!training.use_peft) {
-      throw UserError("peft.q_lora", "quantised weights can't be trained: expected training.use_peft: true with it, got false", "set training.use_peft: true");
+      throw UserError("peft.q_lora", "quantised weights can't be trained: expected training.use_peft: true with it, got false",
+                      "set training.use_peft: true");
     }
-    log_info(cat(quantize_model(model, config.peft), " linear layers are held in 4 bits (", config.peft.bnb_4bit_quant_type, ")"));
+    log_info(
+        cat(quantize_model(model, config.peft), " linear layers are held in 4 bits (", config.peft.bnb_4bit_quant_type, ")"));
   }
   if (config.model.adapter_model) {
     load_adapter(model, *config.model.adapter_model, {.trainable = training.use_peft || config.model.adapter_trainable});

@@ -8,13 +8,13 @@
 
 namespace oumi {
 
-// For training, after build_model, in Oumi's order: quantise (peft.q_lora), put model.adapter_model on (training.use_peft then goes
-// on training it; otherwise it is merged and the whole model is trained) or new adapters (training.use_peft), checkpoint
+// For training, after build_model, in Oumi's order: quantise (peft.q_lora), put model.adapter_model on (training.use_peft then
+// goes on training it; otherwise it is merged and the whole model is trained) or new adapters (training.use_peft), checkpoint
 // activations, add noise. Throws UserError naming the key.
 void prepare_for_training(Model& model, const TrainingConfig& config);
 
-// The adapter that evaluation and inference put on the base model: model.adapter_model, or what a run with training.use_peft left
-// in training.output_dir; empty when there is none.
+// The adapter that evaluation and inference put on the base model: model.adapter_model, or what a run with training.use_peft
+// left in training.output_dir; empty when there is none.
 std::filesystem::path trained_adapter(const TrainingConfig& config);
 
 // For evaluation and inference: that adapter, merged into the weights. Does nothing when there is none.

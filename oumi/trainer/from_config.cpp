@@ -172,7 +172,8 @@ TrainingArguments training_arguments(const TrainingConfig& config) {
   args.length_column_name = t.length_column_name;
   args.label_names = t.label_names.value_or(std::vector<std::string>{});
   args.use_cpu = t.use_cpu;
-  args.ddp_timeout = t.nccl_default_timeout_minutes ? static_cast<std::int64_t>(std::ceil(*t.nccl_default_timeout_minutes * 60)) : t.ddp_timeout;
+  args.ddp_timeout = t.nccl_default_timeout_minutes ? static_cast<std::int64_t>(std::ceil(*t.nccl_default_timeout_minutes * 60))
+                                                    : t.ddp_timeout;
   // HF's rule: recomputed activations cut the graph that the search walks.
   args.ddp_find_unused_parameters = t.ddp_find_unused_parameters.value_or(!t.enable_gradient_checkpointing);
   args.sharding = sharding_options(config);
@@ -286,7 +287,8 @@ MetricValues predict_from_config(const TrainingConfig& config, const fs::path& o
   const bool has_test = !config.data.test.datasets.empty();
   const DatasetSplitParams& split = has_test ? config.data.test : config.data.validation;
   if (read_rank_layout().world_size > 1) {
-    throw UserError("predict", "runs in one process: expected no other ranks, got a world size above 1", "unset RANK and WORLD_SIZE");
+    throw UserError("predict", "runs in one process: expected no other ranks, got a world size above 1",
+                    "unset RANK and WORLD_SIZE");
   }
   if (split.datasets.empty())
     throw UserError("data.test.datasets", "there is nothing to predict: expected a test or validation set, got none",
@@ -299,8 +301,7 @@ MetricValues predict_from_config(const TrainingConfig& config, const fs::path& o
   options.eval_dataloader_kwargs = split.dataloader_kwargs;
   Trainer trainer(std::move(options));
   PredictionWriter writer(output);
-  MetricValues metrics =
-      trainer.predict(data.dataset(kind), [&](const PredictionBatch& batch) { writer.write(batch); });
+  MetricValues metrics = trainer.predict(data.dataset(kind), [&](const PredictionBatch& batch) { writer.write(batch); });
   writer.close();
   return metrics;
 }

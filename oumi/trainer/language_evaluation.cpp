@@ -24,7 +24,9 @@ constexpr std::int64_t kLogitBytes = std::int64_t{64} << 20;
 
 class EvaluationScope {
  public:
-  explicit EvaluationScope(torch::nn::Module& module) : module_(module), was_training_(module.is_training()), no_grad_(false) { module_.eval(); }
+  explicit EvaluationScope(torch::nn::Module& module) : module_(module), was_training_(module.is_training()), no_grad_(false) {
+    module_.eval();
+  }
   ~EvaluationScope() { module_.train(was_training_); }
   EvaluationScope(const EvaluationScope&) = delete;
   EvaluationScope& operator=(const EvaluationScope&) = delete;
@@ -98,7 +100,8 @@ MetricValues evaluate_language_model(LanguageModel& model, DataLoader& loader, c
     ++batches;
   }
   if (tokens == 0) {
-    throw UserError("data.validation", cat("expected labels to predict, got none in ", samples, " samples"), "check the dataset's label mask, e.g. with oumi-cpp tokenize");
+    throw UserError("data.validation", cat("expected labels to predict, got none in ", samples, " samples"),
+                    "check the dataset's label mask, e.g. with oumi-cpp tokenize");
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - started).count();
   const double loss = loss_sum / static_cast<double>(samples);
@@ -122,20 +125,26 @@ std::vector<MultipleChoiceRow> read_multiple_choice(const std::filesystem::path&
     const auto get = [&](const char* key) { return object.is_object() ? object.value(key, Json(nullptr)) : Json(nullptr); };
     MultipleChoiceRow row;
     const Json context = get("query").is_null() ? get("context") : get("query");
-    if (!context.is_string()) throw UserError(place, "key 'query' (or 'context'): expected str, got " + json_type_name(context));
+    if (!context.is_string())
+      throw UserError(place, "key 'query' (or 'context'): expected str, got " + json_type_name(context));
     row.context = context;
     const Json choices = get("choices"), gold = get("gold");
-    if (!choices.is_array() || choices.size() < 2) throw UserError(place, "key 'choices': expected at least two texts, got " + choices.dump());
+    if (!choices.is_array() || choices.size() < 2)
+      throw UserError(place, "key 'choices': expected at least two texts, got " + choices.dump());
     for (const Json& choice : choices) {
-      if (!choice.is_string() || choice.get<std::string>().empty()) throw UserError(place, "key 'choices': expected texts that are not empty, got " + choice.dump());
+      if (!choice.is_string() || choice.get<std::string>().empty())
+        throw UserError(place, "key 'choices': expected texts that are not empty, got " + choice.dump());
       row.choices.push_back(choice);
     }
     if (gold.is_string()) {
-      row.gold = static_cast<std::size_t>(std::find(row.choices.begin(), row.choices.end(), gold.get<std::string>()) - row.choices.begin());
+      row.gold = static_cast<std::size_t>(std::find(row.choices.begin(), row.choices.end(), gold.get<std::string>()) -
+                                          row.choices.begin());
     } else {
       row.gold = gold.is_number_integer() && gold.get<std::int64_t>() >= 0 ? gold.get<std::size_t>() : row.choices.size();
     }
-    if (row.gold >= row.choices.size()) throw UserError(place, cat("key 'gold': expected an index below ", row.choices.size(), " or one of the choices, got ", gold.dump()));
+    if (row.gold >= row.choices.size())
+      throw UserError(
+          place, cat("key 'gold': expected an index below ", row.choices.size(), " or one of the choices, got ", gold.dump()));
     rows.push_back(std::move(row));
   }
   if (rows.empty()) throw UserError(file.string(), "expected at least one question, got none");
@@ -153,7 +162,8 @@ struct Scored {
 
 // Spaces go to the continuation, where byte-level tokenizers have them.
 Scored encode_pair(const Tokenizer& tokenizer, std::string context, std::string continuation, std::int64_t max_length) {
-  const std::size_t end = context.find_last_not_of(" \t\n\r\f\v") == std::string::npos ? 0 : context.find_last_not_of(" \t\n\r\f\v") + 1;
+  const std::size_t end =
+      context.find_last_not_of(" \t\n\r\f\v") == std::string::npos ? 0 : context.find_last_not_of(" \t\n\r\f\v") + 1;
   continuation = context.substr(end) + continuation;
   context.resize(end);
   const EncodeOptions plain{.add_special_tokens = false};
@@ -161,7 +171,9 @@ Scored encode_pair(const Tokenizer& tokenizer, std::string context, std::string 
   std::size_t context_tokens;
   if (context.empty()) {
     const std::optional<std::int32_t> start = tokenizer.bos_id() ? tokenizer.bos_id() : tokenizer.eos_id();
-    if (!start) throw UserError("context", "is empty, and the tokenizer has neither bos nor eos token to begin with", "give the question a context");
+    if (!start)
+      throw UserError("context", "is empty, and the tokenizer has neither bos nor eos token to begin with",
+                      "give the question a context");
     result.ids = tokenizer.encode(continuation, plain);
     result.ids.insert(result.ids.begin(), *start);
     context_tokens = 1;
@@ -171,7 +183,8 @@ Scored encode_pair(const Tokenizer& tokenizer, std::string context, std::string 
   }
   result.scored = static_cast<std::int64_t>(result.ids.size() - context_tokens);
   const auto longest = static_cast<std::size_t>(max_length) + 1;  // the last token is predicted and not read
-  if (max_length > 0 && result.ids.size() > longest) result.ids.erase(result.ids.begin(), result.ids.end() - static_cast<std::ptrdiff_t>(longest));
+  if (max_length > 0 && result.ids.size() > longest)
+    result.ids.erase(result.ids.begin(), result.ids.end() - static_cast<std::ptrdiff_t>(longest));
   result.scored = std::min(result.scored, static_cast<std::int64_t>(result.ids.size()) - 1);
   return result;
 }
@@ -198,8 +211,10 @@ void score_batch(LanguageModel& model, std::span<Scored*> batch) {
   const Tensor wanted = torch::tensor(targets, at::kLong);
   std::vector<double> log_probabilities;
   for_blocks(model, predicted, [&](const Tensor& logits, std::int64_t begin) {
-    const Tensor nll = at::cross_entropy_loss(logits, wanted.narrow(0, begin, logits.size(0)), {}, at::Reduction::None).contiguous();
-    for (std::int64_t i = 0; i < nll.numel(); ++i) log_probabilities.push_back(-static_cast<double>(nll.const_data_ptr<float>()[i]));
+    const Tensor nll =
+        at::cross_entropy_loss(logits, wanted.narrow(0, begin, logits.size(0)), {}, at::Reduction::None).contiguous();
+    for (std::int64_t i = 0; i < nll.numel(); ++i)
+      log_probabilities.push_back(-static_cast<double>(nll.const_data_ptr<float>()[i]));
   });
   std::size_t next = 0;
   for (Scored* item : batch) {
@@ -208,7 +223,8 @@ void score_batch(LanguageModel& model, std::span<Scored*> batch) {
 }
 
 double characters(const std::string& text) {
-  return static_cast<double>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
+  return static_cast<double>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; }));
 }
 
 // Index of the highest score, the first of equals, as numpy's argmax.
@@ -225,8 +241,8 @@ double standard_error(double mean, double count) { return count > 1 ? std::sqrt(
 
 }  // namespace
 
-std::vector<std::vector<double>> score_multiple_choice(LanguageModel& model, const Tokenizer& tokenizer, const std::vector<MultipleChoiceRow>& rows,
-                                                       std::int64_t batch_size) {
+std::vector<std::vector<double>> score_multiple_choice(LanguageModel& model, const Tokenizer& tokenizer,
+                                                       const std::vector<MultipleChoiceRow>& rows, std::int64_t batch_size) {
   const EvaluationScope evaluation(model);
   const LanguageModelDimensions dimensions = model.dimensions();
   std::vector<Scored> pairs;
@@ -235,7 +251,8 @@ std::vector<std::vector<double>> score_multiple_choice(LanguageModel& model, con
       pairs.push_back(encode_pair(tokenizer, rows[i].context, " " + choice, dimensions.max_position_embeddings));
       for (const std::int32_t id : pairs.back().ids) {
         if (id < dimensions.vocab_size) continue;
-        throw UserError(cat("question ", i), cat("token ", id, " is not in the model's vocabulary of ", dimensions.vocab_size), "does the tokenizer belong to the model?");
+        throw UserError(cat("question ", i), cat("token ", id, " is not in the model's vocabulary of ", dimensions.vocab_size),
+                        "does the tokenizer belong to the model?");
       }
     }
   }
@@ -243,7 +260,8 @@ std::vector<std::vector<double>> score_multiple_choice(LanguageModel& model, con
   for (Scored& pair : pairs) order.push_back(&pair);
   std::stable_sort(order.begin(), order.end(), [](const Scored* a, const Scored* b) { return a->ids.size() > b->ids.size(); });
   const auto batch = static_cast<std::size_t>(batch_size);
-  for (std::size_t begin = 0; begin < order.size(); begin += batch) score_batch(model, std::span(order).subspan(begin, std::min(batch, order.size() - begin)));
+  for (std::size_t begin = 0; begin < order.size(); begin += batch)
+    score_batch(model, std::span(order).subspan(begin, std::min(batch, order.size() - begin)));
   std::vector<std::vector<double>> scores;
   auto pair = pairs.begin();
   for (const MultipleChoiceRow& row : rows) {
@@ -253,7 +271,8 @@ std::vector<std::vector<double>> score_multiple_choice(LanguageModel& model, con
   return scores;
 }
 
-MetricValues evaluate_multiple_choice(LanguageModel& model, const Tokenizer& tokenizer, const std::vector<MultipleChoiceRow>& rows, std::int64_t batch_size) {
+MetricValues evaluate_multiple_choice(LanguageModel& model, const Tokenizer& tokenizer,
+                                      const std::vector<MultipleChoiceRow>& rows, std::int64_t batch_size) {
   const std::vector<std::vector<double>> scores = score_multiple_choice(model, tokenizer, rows, batch_size);
   double acc = 0, acc_norm = 0, acc_bytes = 0;
   for (std::size_t i = 0; i < rows.size(); ++i) {

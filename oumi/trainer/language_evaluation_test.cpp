@@ -46,7 +46,9 @@ TEST(LanguageEvaluation, MeasuresAsTransformers) {
   const auto dataset = std::make_shared<FunctionDataset>(
       static_cast<std::int64_t>(batches.size()), [](std::int64_t i) { return Sample{{"index", torch::tensor(i, at::kLong)}}; });
   DataLoaderOptions options = DataLoaderOptions::from_kwargs(Json{{"batch_size", 1}});
-  options.collate_fn = [&](const std::vector<Sample>& samples) { return batches[static_cast<std::size_t>(samples[0].at("index").item<std::int64_t>())]; };
+  options.collate_fn = [&](const std::vector<Sample>& samples) {
+    return batches[static_cast<std::size_t>(samples[0].at("index").item<std::int64_t>())];
+  };
   DataLoader loader(dataset, options);
   const auto values = as_map(evaluate_language_model(*model, loader));
   // float32 rounding of a mean over 36 tokens.
@@ -74,7 +76,8 @@ TEST(MultipleChoice, ScoresAsTheHarness) {
   }
   for (const std::int64_t batch_size : {1, 64}) {
     const auto values = as_map(evaluate_multiple_choice(*model, *tokenizer, rows, batch_size));
-    for (const char* name : {"acc", "acc_norm", "acc_bytes"}) EXPECT_DOUBLE_EQ(values.at(name), golden[name].get<double>()) << name;
+    for (const char* name : {"acc", "acc_norm", "acc_bytes"})
+      EXPECT_DOUBLE_EQ(values.at(name), golden[name].get<double>()) << name;
     EXPECT_DOUBLE_EQ(values.at("acc_norm_stderr"), std::sqrt(0.8 * 0.2 / 4));
   }
 }

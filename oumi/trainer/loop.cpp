@@ -112,14 +112,16 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
     } catch (const UserError& error) {
       if (error.component() == "labels") throw;  // names its one sample
       // Samples of a stream have no numbers.
-      const std::string which = batch.sample_ids.empty() ? cat("a batch of step ", state_.global_step + 1) : "the batch of samples " + list_samples({batch});
+      const std::string which = batch.sample_ids.empty() ? cat("a batch of step ", state_.global_step + 1)
+                                                         : "the batch of samples " + list_samples({batch});
       throw UserError(error.component(), error.message() + " (in " + which + ")", error.hint());
     } catch (const std::exception& error) {
       rethrow_naming_memory(error, "the forward pass");
     }
     if (i + 1 < count) notify([](TrainerCallback& callback, CallbackContext& context) { callback.on_substep_end(context); });
     const std::int64_t tokens = count_tokens(batch);
-    seen_in_update += args_.include_num_input_tokens_seen == "all" && batch.contains("input_ids") ? batch.at("input_ids").numel() : tokens;
+    seen_in_update +=
+        args_.include_num_input_tokens_seen == "all" && batch.contains("input_ids") ? batch.at("input_ids").numel() : tokens;
     samples_in_update += batch.batch_size();
     tokens_in_update += tokens;
   }
@@ -161,7 +163,8 @@ void Trainer::update(Run& run, std::vector<Batch>& micro_batches) {
 }
 
 std::optional<double> Trainer::items_in_update(const std::vector<Batch>& micro_batches) const {
-  if (!options_.token_weighted_loss || !model_->accepts_num_items_in_batch() || uses_own_loss() || micro_batches.empty() || !micro_batches.front().contains("labels")) {
+  if (!options_.token_weighted_loss || !model_->accepts_num_items_in_batch() || uses_own_loss() || micro_batches.empty() ||
+      !micro_batches.front().contains("labels")) {
     return std::nullopt;
   }
   // An update without a single label has the loss 0, not 0 / 0.
@@ -186,18 +189,21 @@ std::string Trainer::samples_to_blame(const std::vector<Batch>& micro_batches, d
   const bool here = !std::isfinite(own_loss);
   const std::string own = list_samples(micro_batches);
   if (mesh_.data->world_size() == 1) return own;
-  const std::vector<std::string> all = mesh_.data->gather_text(cat(here ? "!" : " ", own), "the samples of an update that is not finite");
+  const std::vector<std::string> all =
+      mesh_.data->gather_text(cat(here ? "!" : " ", own), "the samples of an update that is not finite");
   const bool known = std::any_of(all.begin(), all.end(), [](const std::string& text) { return text.front() == '!'; });
   std::vector<std::string> parts;
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
-    if (!known || all[rank].front() == '!') parts.push_back(cat(all[rank].substr(1), mesh_.tensor->world_size() > 1 ? " of copy " : " of rank ", rank));
+    if (!known || all[rank].front() == '!')
+      parts.push_back(cat(all[rank].substr(1), mesh_.tensor->world_size() > 1 ? " of copy " : " of rank ", rank));
   }
   return join(parts, "; ");
 }
 
 void Trainer::handle_non_finite(Run& run, const std::vector<Batch>& micro_batches, const UpdateNumbers& numbers) {
-  const std::string what = cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", numbers.loss, ", grad_norm ",
-                               numbers.grad_norm, ", in the batch of samples ", samples_to_blame(micro_batches, numbers.own_loss));
+  const std::string what =
+      cat("step ", state_.global_step + 1, ": expected a finite loss and gradient norm, got loss ", numbers.loss,
+          ", grad_norm ", numbers.grad_norm, ", in the batch of samples ", samples_to_blame(micro_batches, numbers.own_loss));
   if (args_.nan_policy == NanPolicy::kSkip) {
     log_warning(what + "; the update is left out (training.nan_policy: SKIP)");
     return;

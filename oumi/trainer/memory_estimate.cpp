@@ -12,7 +12,8 @@ std::uint64_t optimizer_bytes(const Tensor& parameter, const MemoryQuestion& que
   const std::string name = to_lower(question.optimizer);
   const auto elements = static_cast<std::uint64_t>(parameter.numel());
   const std::uint64_t one = elements * parameter.element_size();
-  if (name.find("8bit") != std::string::npos) return elements * 2 + elements / 32;  // two moments and a float for every 256 values of each
+  if (name.find("8bit") != std::string::npos)
+    return elements * 2 + elements / 32;  // two moments and a float for every 256 values of each
   if (name.find("adafactor") != std::string::npos) {
     if (parameter.dim() < 2) return one;
     return static_cast<std::uint64_t>(parameter.numel() / parameter.size(-1) + parameter.numel() / parameter.size(-2)) * 4;
@@ -39,7 +40,8 @@ std::uint64_t activation_bytes(const LanguageModel& model, const MemoryQuestion&
   }
   const std::int64_t head = d.head_dim * (2 * d.num_attention_heads + 2 * d.num_key_value_heads);
   const std::int64_t layer = 4 * d.hidden_size + head + 3 * width;
-  const std::int64_t kept = question.checkpoint_activations ? d.hidden_size * d.num_hidden_layers + layer : layer * d.num_hidden_layers;
+  const std::int64_t kept =
+      question.checkpoint_activations ? d.hidden_size * d.num_hidden_layers + layer : layer * d.num_hidden_layers;
   const Tensor first = model.parameters().front();
   const auto element = static_cast<std::int64_t>(question.bf16_autocast ? 2 : first.element_size());
   return static_cast<std::uint64_t>((kept + 2 * d.hidden_size) * question.tokens * element);

@@ -17,14 +17,15 @@ struct MemoryEstimate {
 struct MemoryQuestion {
   std::string optimizer = "adamw_torch";  // training.optimizer
   double sgd_momentum = 0;
-  std::int64_t tokens = 0;                 // of a micro-batch, padding included
-  bool checkpoint_activations = false;     // training.enable_gradient_checkpointing
-  bool bf16_autocast = false;              // training.mixed_precision_dtype: BF16
+  std::int64_t tokens = 0;              // of a micro-batch, padding included
+  bool checkpoint_activations = false;  // training.enable_gradient_checkpointing
+  bool bf16_autocast = false;           // training.mixed_precision_dtype: BF16
 };
 
-// Weights, gradients and the optimizer's state by the parameters' own dtypes and the optimizer's number of moments. Activations by the decoder's shapes:
-// per token and layer two residuals, two normalised inputs, query, key, value, attention's result, and three times the width of the feed-forward part;
-// with checkpointing one residual a layer and one layer in full. An estimate: allocator and temporaries come on top.
+// Weights, gradients and the optimizer's state by the parameters' own dtypes and the optimizer's number of moments. Activations
+// by the decoder's shapes: per token and layer two residuals, two normalised inputs, query, key, value, attention's result, and
+// three times the width of the feed-forward part; with checkpointing one residual a layer and one layer in full. An estimate:
+// allocator and temporaries come on top.
 MemoryEstimate estimate_memory(const Model& model, const MemoryQuestion& question);
 
 }  // namespace oumi

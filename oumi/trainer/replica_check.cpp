@@ -21,7 +21,8 @@ std::string hash_of(const Tensor& parameter) {
 const std::string& most_common(const std::vector<std::string>& texts) {
   std::map<std::string, std::size_t> counts;
   for (const std::string& text : texts) ++counts[text];
-  return *std::max_element(texts.begin(), texts.end(), [&](const std::string& a, const std::string& b) { return counts[a] < counts[b]; });
+  return *std::max_element(texts.begin(), texts.end(),
+                           [&](const std::string& a, const std::string& b) { return counts[a] < counts[b]; });
 }
 
 }  // namespace
@@ -45,15 +46,17 @@ void require_equal_replicas(ProcessGroup& group, const NamedParameters& paramete
     ranks.push_back(cat(rank));
     const std::vector<std::string> hashes = split(texts[rank], '\n');
     for (std::size_t i = 0; i < parameters.size() && i < hashes.size() && i < expected.size(); ++i) {
-      if (hashes[i] != expected[i] && std::find(names.begin(), names.end(), parameters[i].first) == names.end()) names.push_back(parameters[i].first);
+      if (hashes[i] != expected[i] && std::find(names.begin(), names.end(), parameters[i].first) == names.end())
+        names.push_back(parameters[i].first);
     }
   }
   const std::size_t differing = names.size();
   if (names.size() > 3) names.resize(3);
   throw EnvironmentError(cat("rank ", join(ranks, ", ")),
-                         cat("after step ", step, ": expected the same weights on all ranks, got other values of ", differing, " parameters (", join(names, ", "),
-                             differing > names.size() ? ", ...)" : ")"),
-                         "no checkpoint was written; memory that fails or a forward that differs between ranks does this. Go on from the last checkpoint, on "
+                         cat("after step ", step, ": expected the same weights on all ranks, got other values of ", differing,
+                             " parameters (", join(names, ", "), differing > names.size() ? ", ...)" : ")"),
+                         "no checkpoint was written; memory that fails or a forward that differs between ranks does this. Go "
+                         "on from the last checkpoint, on "
                          "another machine");
 }
 

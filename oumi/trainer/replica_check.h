@@ -1,4 +1,5 @@
-// Copies of the weights that should be equal on all ranks of data parallelism, and are, unless memory failed or a forward differs.
+// Copies of the weights that should be equal on all ranks of data parallelism, and are, unless memory failed or a forward
+// differs.
 #pragma once
 
 #include <cstdint>

@@ -12,7 +12,9 @@ using testing::kQuick;
 using testing::run_ranks;
 
 // One bit of one number, of the lowest weight.
-void flip_lowest_bit(const Tensor& tensor, std::int64_t index) { reinterpret_cast<std::uint32_t*>(tensor.data_ptr<float>())[index] ^= 1; }
+void flip_lowest_bit(const Tensor& tensor, std::int64_t index) {
+  reinterpret_cast<std::uint32_t*>(tensor.data_ptr<float>())[index] ^= 1;
+}
 
 TEST(ReplicaCheck, NamesTheRankWithAFlippedBit) {
   const auto errors = run_ranks(3, kQuick, [](std::shared_ptr<ProcessGroup> group) {
@@ -22,7 +24,8 @@ TEST(ReplicaCheck, NamesTheRankWithAFlippedBit) {
     require_equal_replicas(*group, parameters, 4);
   });
   for (const std::string& error : errors) {
-    EXPECT_THAT(error, ::testing::StartsWith("error: [rank 1] after step 4: expected the same weights on all ranks, got other values of 1 parameters (fc.weight)"));
+    EXPECT_THAT(error, ::testing::StartsWith("error: [rank 1] after step 4: expected the same weights on all ranks, got other "
+                                             "values of 1 parameters (fc.weight)"));
   }
 }
 

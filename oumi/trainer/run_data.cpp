@@ -16,7 +16,8 @@ namespace {
 
 bool holds_tokenizer(const fs::path& folder) {
   std::error_code ignored;
-  return fs::is_regular_file(folder / "tokenizer.json", ignored) || (fs::is_regular_file(folder / "vocab.json", ignored) && fs::is_regular_file(folder / "merges.txt", ignored));
+  return fs::is_regular_file(folder / "tokenizer.json", ignored) ||
+         (fs::is_regular_file(folder / "vocab.json", ignored) && fs::is_regular_file(folder / "merges.txt", ignored));
 }
 
 template <class Predicate>
@@ -75,19 +76,26 @@ void RunData::load_tokenizer() {
   const bool needed = any_dataset(config_.data, needs_tokenizer) || any_text_collator(config_.data);
   fs::path folder;
   std::error_code ignored;
-  if (model.tokenizer_name) folder = *model.tokenizer_name;
-  else if (holds_tokenizer(model.model_name)) folder = model.model_name;
-  else if (needed && !fs::is_directory(model.model_name, ignored) && holds_tokenizer(config_.training.output_dir)) folder = config_.training.output_dir;
-  if (folder.empty() && needed && !fs::exists(model.model_name) && model_registry().find(model.model_name) == nullptr && is_hub_name(model.model_name)) {
+  if (model.tokenizer_name)
+    folder = *model.tokenizer_name;
+  else if (holds_tokenizer(model.model_name))
+    folder = model.model_name;
+  else if (needed && !fs::is_directory(model.model_name, ignored) && holds_tokenizer(config_.training.output_dir))
+    folder = config_.training.output_dir;
+  if (folder.empty() && needed && !fs::exists(model.model_name) && model_registry().find(model.model_name) == nullptr &&
+      is_hub_name(model.model_name)) {
     folder = resolve_model(model.model_name, model.model_revision.value_or(""), {.files = HubFiles::kTokenizer});
   }
   if (folder.empty()) {
     if (!needed) return;
-    throw UserError("model.tokenizer_name", "the data needs a tokenizer: expected tokenizer.json in the folder model.model_name ('" + model.model_name + "'), got none",
+    throw UserError("model.tokenizer_name",
+                    "the data needs a tokenizer: expected tokenizer.json in the folder model.model_name ('" + model.model_name +
+                        "'), got none",
                     "set model.tokenizer_name to a folder with tokenizer.json, or use dataset_name: pretokenized");
   }
   // A name on the Hub: the cache, or a download.
-  if (model.tokenizer_name && !fs::exists(folder)) folder = resolve_model(*model.tokenizer_name, "", {.files = HubFiles::kTokenizer, .key = "model.tokenizer_name"});
+  if (model.tokenizer_name && !fs::exists(folder))
+    folder = resolve_model(*model.tokenizer_name, "", {.files = HubFiles::kTokenizer, .key = "model.tokenizer_name"});
   BuiltTokenizer built = build_tokenizer(folder, model);
   for (const std::string& notice : built.notices) {
     if (options_.notice) options_.notice(notice);
@@ -116,8 +124,10 @@ DatasetPtr RunData::dataset(DatasetSplitKind kind) const {
   const DatasetSplitParams& params = section(kind);
   for (std::size_t i = 0; i < params.datasets.size() && !options_.allow_preferences; ++i) {
     if (!is_preference_dataset(params.datasets[i].dataset_name)) continue;
-    throw UserError(cat(section_name(kind), ".datasets[", i, "].dataset_name"), "'" + params.datasets[i].dataset_name + "' holds preferences, whose trainers (TRL_DPO, TRL_KTO) are not built yet",
-                    "oumi-cpp tokenize shows such records");
+    throw UserError(
+        cat(section_name(kind), ".datasets[", i, "].dataset_name"),
+        "'" + params.datasets[i].dataset_name + "' holds preferences, whose trainers (TRL_DPO, TRL_KTO) are not built yet",
+        "oumi-cpp tokenize shows such records");
   }
   return build_dataset(params, context(kind));
 }

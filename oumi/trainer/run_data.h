@@ -33,8 +33,8 @@ class RunData {
   CollateFn collator(DatasetSplitKind kind) const;
   const std::shared_ptr<const Tokenizer>& tokenizer() const noexcept { return context_.text.tokenizer; }
 
-  // For texts: says how many samples and tokens there are and how many of them are trained on, and checks every token id against the
-  // vocabulary of `model` where it is a language model. Streams are not read ahead. Throws UserError.
+  // For texts: says how many samples and tokens there are and how many of them are trained on, and checks every token id
+  // against the vocabulary of `model` where it is a language model. Streams are not read ahead. Throws UserError.
   void report(const DatasetPtr& dataset, DatasetSplitKind kind, const Model& model) const;
 
   // Writes the tokenizer's files into a folder of weights; nothing without a tokenizer.

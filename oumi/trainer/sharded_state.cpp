@@ -116,7 +116,9 @@ class Parts {
       filled += to - from;
     }
     if (filled != end - begin) {
-      throw UserError(checkpoint_.string(), cat(tensor, ": expected elements ", begin, " to ", end, ", got ", filled, " of them"), "a part of the checkpoint is missing");
+      throw UserError(checkpoint_.string(),
+                      cat(tensor, ": expected elements ", begin, " to ", end, ", got ", filled, " of them"),
+                      "a part of the checkpoint is missing");
     }
     return result;
   }
@@ -284,11 +286,15 @@ class ShardedWeights final : public WeightSource {
     for (const ParameterShard& shard : sharding.shards()) shards[shard.name] = &shard;
     for (const auto& [name, tensor] : own_) {
       const auto shard = shards.find(name);
-      shapes_.set(name, shard == shards.end() ? tensor : at::empty(shard->second->shape, at::TensorOptions().dtype(shard->second->dtype).device(at::kMeta)));
+      shapes_.set(name, shard == shards.end() ? tensor
+                                              : at::empty(shard->second->shape,
+                                                          at::TensorOptions().dtype(shard->second->dtype).device(at::kMeta)));
     }
   }
   const StateDict& shapes() const override { return shapes_; }
-  Tensor gather(const std::string& name) override { return shapes_.at(name).is_meta() ? sharding_.gather_weight(name) : own_.at(name); }
+  Tensor gather(const std::string& name) override {
+    return shapes_.at(name).is_meta() ? sharding_.gather_weight(name) : own_.at(name);
+  }
 
  private:
   StateDict own_, shapes_;

@@ -1,9 +1,11 @@
 // Checkpoint files of a run whose state is split over ranks, and reading them at any layout.
 //   optimizer-00001-of-00002.safetensors  "<parameter>.<slot>": this rank's elements of it, flat
-//   optimizer-00001-of-00002.json         {"scalars": optimizer_state.h's, "ranges": {parameter: [begin, end, elements in all]}}
+//   optimizer-00001-of-00002.json         {"scalars": optimizer_state.h's, "ranges": {parameter: [begin, end, elements in
+//   all]}}
 // Of a model that is spread over a tensor-parallel group,
-//   optimizer-tp-00001-of-00002.*         each rank's parts in their shapes, without "ranges", and "splits": {parameter: how it is spread}
-//   optimizer-tp-00001-of-00002-dp-00001-of-00004.*  where that rank's parts are sharded in their turn: ranges are within its part
+//   optimizer-tp-00001-of-00002.*         each rank's parts in their shapes, without "ranges", and "splits": {parameter: how it
+//   is spread} optimizer-tp-00001-of-00002-dp-00001-of-00004.*  where that rank's parts are sharded in their turn: ranges are
+//   within its part
 // and model-rank-... in the same ways, where weights are saved in parts.
 #pragma once
 

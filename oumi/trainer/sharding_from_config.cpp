@@ -17,7 +17,8 @@ ShardingOptions from_fsdp(const FSDPParams& fsdp) {
     case ShardingStrategy::kHybridShardZero2: options.mode = ShardingMode::kShardGradOp; break;
     case ShardingStrategy::kNoShard: return options;  // DDP
   }
-  if (fsdp.sharding_strategy == ShardingStrategy::kHybridShard || fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2) {
+  if (fsdp.sharding_strategy == ShardingStrategy::kHybridShard ||
+      fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2) {
     options.shard_group_size = fsdp.shard_group_size.value_or(0);
     options.shard_within_machine = !fsdp.shard_group_size;
   }

@@ -27,7 +27,9 @@ std::int64_t count_predicted_tokens(const std::vector<Batch>& batches) {
     }
     const std::int64_t length = std::max<std::int64_t>(labels->size(-1) - 1, 0);
     Tensor counted = labels->narrow(-1, labels->size(-1) - length, length).ne(-100);
-    if (const Tensor* segments = batch.find("segment_ids")) counted = counted.logical_and(segments->narrow(-1, segments->size(-1) - length, length) == segments->narrow(-1, 0, length));
+    if (const Tensor* segments = batch.find("segment_ids"))
+      counted =
+          counted.logical_and(segments->narrow(-1, segments->size(-1) - length, length) == segments->narrow(-1, 0, length));
     count += counted.sum().item<std::int64_t>();
   }
   return count;

@@ -13,9 +13,13 @@ namespace oumi {
 namespace fs = std::filesystem;
 namespace {
 
-bool has_tokenizer(const fs::path& folder) { return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "vocab.json"); }
+bool has_tokenizer(const fs::path& folder) {
+  return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "vocab.json");
+}
 
-bool is_whole_model(const fs::path& folder) { return fs::is_directory(folder) && fs::exists(folder / "config.json") && is_hf_model(folder); }
+bool is_whole_model(const fs::path& folder) {
+  return fs::is_directory(folder) && fs::exists(folder / "config.json") && is_hf_model(folder);
+}
 
 // An adapter without a model beside it.
 bool is_bare_adapter(const fs::path& folder) { return is_adapter_folder(folder) && !fs::exists(folder / "config.json"); }
@@ -25,7 +29,8 @@ std::string base_of_adapter(const fs::path& folder) {
   const Json config = read_json_file(file);
   const Json base = config.is_object() ? config.value("base_model_name_or_path", Json(nullptr)) : Json(nullptr);
   if (!base.is_string() || base.get<std::string>().empty()) {
-    throw UserError(file.string(), "key 'base_model_name_or_path': expected the model that the adapter belongs to, got " + base.dump(),
+    throw UserError(file.string(),
+                    "key 'base_model_name_or_path': expected the model that the adapter belongs to, got " + base.dump(),
                     "name the model in model.model_name and the adapter in model.adapter_model");
   }
   return base;
@@ -48,10 +53,12 @@ TrainingConfig choose(const TrainingConfig& config, const TrainedModelChoice& ch
     params.adapter_model = saved.string();
   } else {
     if (choice.prefer_output_dir && !params.load_pretrained_weights) {
-      throw UserError("model.model_name", "there are no trained weights: expected a saved model in training.output_dir (" + saved.string() + ")",
+      throw UserError("model.model_name",
+                      "there are no trained weights: expected a saved model in training.output_dir (" + saved.string() + ")",
                       "run oumi-cpp train with this config first, or name a model with --model");
     }
-    if (choice.prefer_output_dir) notices.push_back("nothing is saved in " + saved.string() + ": the model is " + params.model_name + " as it is");
+    if (choice.prefer_output_dir)
+      notices.push_back("nothing is saved in " + saved.string() + ": the model is " + params.model_name + " as it is");
     if (is_bare_adapter(params.model_name)) {
       if (!params.tokenizer_name && has_tokenizer(params.model_name)) params.tokenizer_name = params.model_name;
       params.adapter_model = params.model_name;
@@ -62,8 +69,10 @@ TrainingConfig choose(const TrainingConfig& config, const TrainedModelChoice& ch
   run.training.use_peft = false;  // adapter_model says it all
   params = with_local_files(std::move(params));
   if (!fs::exists(params.model_name)) {
-    throw UserError("model.model_name", "there is no folder '" + params.model_name + "', and it is no name on the Hub: expected a model's folder or 'org/name'",
-                    "check the path; relative paths start at the current folder");
+    throw UserError(
+        "model.model_name",
+        "there is no folder '" + params.model_name + "', and it is no name on the Hub: expected a model's folder or 'org/name'",
+        "check the path; relative paths start at the current folder");
   }
   return run;
 }
@@ -87,7 +96,9 @@ TrainedLanguageModel load_trained_language_model(const TrainingConfig& config, c
   result.notices.insert(result.notices.end(), built.notices.begin(), built.notices.end());
   const ModelPtr model = build_model(params);
   result.model = as_language_model(model);
-  if (!result.model) throw UserError("model.model_name", "expected a language model, got " + model->model_type(), "oumi-cpp predict is for other models");
+  if (!result.model)
+    throw UserError("model.model_name", "expected a language model, got " + model->model_type(),
+                    "oumi-cpp predict is for other models");
   apply_trained_adapter(*model, result.config);
   model->eval();
   return result;

@@ -22,13 +22,13 @@ struct TrainedModelChoice {
 struct TrainedLanguageModel {
   LanguageModelPtr model;  // in evaluation mode, adapters merged
   std::shared_ptr<const Tokenizer> tokenizer;
-  TrainingConfig config;  // with model.model_name, tokenizer_name and adapter_model as they are on this machine
+  TrainingConfig config;             // with model.model_name, tokenizer_name and adapter_model as they are on this machine
   std::vector<std::string> notices;  // which model it is, what its tokenizer lacked
 };
 
-// model.model_name may be a folder with a model, a folder with an adapter alone (its adapter_config.json names the base), or a name on the
-// Hub. The tokenizer lies beside the model, else it is model.tokenizer_name's or model.model_name's. model.adapter_model is applied.
-// Throws UserError when there is no trained model and when it is no language model.
+// model.model_name may be a folder with a model, a folder with an adapter alone (its adapter_config.json names the base), or a
+// name on the Hub. The tokenizer lies beside the model, else it is model.tokenizer_name's or model.model_name's.
+// model.adapter_model is applied. Throws UserError when there is no trained model and when it is no language model.
 TrainedLanguageModel load_trained_language_model(const TrainingConfig& config, const TrainedModelChoice& choice = {});
 
 // Whether that would be a language model, from names and config.json files alone.
@@ -36,11 +36,12 @@ bool is_language_model(const TrainingConfig& config, const TrainedModelChoice& c
 
 struct LanguageEvaluationOptions {
   TrainedModelChoice choice;
-  std::filesystem::path multiple_choice = {};               // JSONL; empty: none
+  std::filesystem::path multiple_choice = {};                // JSONL; empty: none
   std::function<void(const std::string&)> notice = nullptr;  // lines for the user
 };
 
-// Loss, perplexity and accuracy of data.validation, and the figures of multiple choice (language_evaluation.h): whichever there is data for.
+// Loss, perplexity and accuracy of data.validation, and the figures of multiple choice (language_evaluation.h): whichever there
+// is data for.
 MetricValues evaluate_language_from_config(const TrainingConfig& config, const LanguageEvaluationOptions& options);
 
 }  // namespace oumi

@@ -66,9 +66,13 @@ std::shared_ptr<ProcessGroup> connect_ranks(const TrainingArguments& args) {
 Trainer::Trainer(TrainerOptions options)
     : args_(options.args),
       options_(std::move(options)),
-      group_(options_.mesh.world ? options_.mesh.world : options_.process_group ? options_.process_group : connect_ranks(args_)),
+      group_(options_.mesh.world      ? options_.mesh.world
+             : options_.process_group ? options_.process_group
+                                      : connect_ranks(args_)),
       mesh_(options_.mesh.world ? options_.mesh : make_rank_mesh(group_, 1)),
-      device_(at::hasCUDA() && !args_.use_cpu ? c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(group_->layout().local_rank)) : c10::Device(at::kCPU)) {
+      device_(at::hasCUDA() && !args_.use_cpu
+                  ? c10::Device(at::kCUDA, static_cast<c10::DeviceIndex>(group_->layout().local_rank))
+                  : c10::Device(at::kCPU)) {
   validate(args_);
   at::manual_seed(args_.seed);
   if (args_.full_determinism) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
@@ -76,10 +80,13 @@ Trainer::Trainer(TrainerOptions options)
   if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
   if (!device_.is_cpu()) model_->to(device_);
   const LanguageModelPtr language = as_language_model(model_);
-  if (language && language->weights_deferred() && !(group_->world_size() > 1 && args_.sharding.shards_weights() && device_.is_cpu())) language->make_deferred_weights();
+  if (language && language->weights_deferred() &&
+      !(group_->world_size() > 1 && args_.sharding.shards_weights() && device_.is_cpu()))
+    language->make_deferred_weights();
   if (language) {
     language->set_label_smoothing(args_.label_smoothing_factor);
-    if (!args_.class_weights.empty()) throw UserError("training.class_weights", "expected none for a language model", "they are for classification");
+    if (!args_.class_weights.empty())
+      throw UserError("training.class_weights", "expected none for a language model", "they are for classification");
   }
   // A language model's labels are shifted and its classes are a vocabulary: its loss alone is measured, without logits.
   if (options_.metrics.empty() && !options_.compute_metrics && !language)
@@ -107,7 +114,8 @@ void Trainer::save_model(const fs::path& directory) {
 
 namespace {
 
-DataLoaderOptions training_loader_options(const TrainingArguments& args, const TrainerOptions& options, const ProcessGroup& group) {
+DataLoaderOptions training_loader_options(const TrainingArguments& args, const TrainerOptions& options,
+                                          const ProcessGroup& group) {
   Json kwargs{{"batch_size", args.per_device_train_batch_size},
               {"shuffle", args.train_sampling_strategy == "random" && options.train_dataset->is_map_style()},
               {"num_workers", args.dataloader_num_workers},
@@ -281,8 +289,7 @@ fs::path Trainer::find_checkpoint() {
         for (const SkippedCheckpoint& skipped : search.skipped)
           log_warning("skipping " + skipped.path.string() + ": " + skipped.reason);
         if (search.checkpoint) found = search.checkpoint->string();
-        if (found.empty())
-          log_info("no checkpoint to resume from in " + args_.output_dir + "; starting from the beginning");
+        if (found.empty()) log_info("no checkpoint to resume from in " + args_.output_dir + "; starting from the beginning");
       },
       "looking for a checkpoint");
   return group_->broadcast_text(found, "looking for a checkpoint");
@@ -334,12 +341,15 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
     return;
   }
   if (has_adapters(*model_)) {
-    throw UserError("training.use_peft", "adapters with sharded state are not built yet: expected whole state, got a sharding strategy",
+    throw UserError("training.use_peft",
+                    "adapters with sharded state are not built yet: expected whole state, got a sharding strategy",
                     "train adapters on several ranks without fsdp and deepspeed");
   }
   if (options_.optimizers.optimizer || !is_elementwise_optimizer(args_.optim)) {
-    throw UserError("training.optimizer", "expected an optimizer that works element by element (adamw, adam, sgd, adagrad, rmsprop, lion) with sharded state, got " +
-                                              (options_.optimizers.optimizer ? std::string("one of your own") : args_.optim),
+    throw UserError("training.optimizer",
+                    "expected an optimizer that works element by element (adamw, adam, sgd, adagrad, rmsprop, lion) with "
+                    "sharded state, got " +
+                        (options_.optimizers.optimizer ? std::string("one of your own") : args_.optim),
                     "choose another optimizer, or train without sharding");
   }
   if (args_.sharding.mode == ShardingMode::kZero1) {
@@ -349,7 +359,8 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
     return;
   }
   if (args_.ema_decay || args_.log_histograms) {
-    throw UserError(args_.ema_decay ? "training.ema_decay" : "training.log_histograms", "needs the whole weights after each step: expected none with sharded weights, got one",
+    throw UserError(args_.ema_decay ? "training.ema_decay" : "training.log_histograms",
+                    "needs the whole weights after each step: expected none with sharded weights, got one",
                     "leave it out, or use a strategy that keeps weights whole (NO_SHARD, ZERO_1)");
   }
   run.shard_groups = make_shard_groups(mesh_.data, shard_group_size(), "fsdp.shard_group_size");
@@ -388,7 +399,9 @@ std::int64_t Trainer::shard_group_size() const {
   if (!args_.sharding.shard_within_machine) return args_.sharding.shard_group_size;
   const std::int64_t local = group_->layout().local_world_size;
   if (local % mesh_.tensor->world_size() == 0) return local / mesh_.tensor->world_size();
-  throw UserError("fsdp.shard_group_size", cat("a tensor-parallel group is spread over machines: expected a multiple of ", mesh_.tensor->world_size(), " ranks on each, got ", local),
+  throw UserError("fsdp.shard_group_size",
+                  cat("a tensor-parallel group is spread over machines: expected a multiple of ", mesh_.tensor->world_size(),
+                      " ranks on each, got ", local),
                   "set fsdp.shard_group_size");
 }
 
@@ -400,7 +413,8 @@ void Trainer::check_tensor_parallel() const {
                     "leave it out, or shard the model with fsdp instead");
   };
   if (!as_language_model(model_) || !as_language_model(model_)->tensor_parallel()) {
-    throw UserError("trainer", "expected a model that is spread over the mesh's tensor group, got a whole one", "build it with LanguageModelOptions::tensor_parallel");
+    throw UserError("trainer", "expected a model that is spread over the mesh's tensor group, got a whole one",
+                    "build it with LanguageModelOptions::tensor_parallel");
   }
   if (args_.ema_decay) refuse("training.ema_decay", cat(*args_.ema_decay));
   if (args_.log_histograms) refuse("training.log_histograms", "true");
@@ -419,7 +433,8 @@ double Trainer::clip_gradients(Run& run) {
   std::vector<double> squares{own * own};
   mesh_.tensor->sum(squares, "the gradient norm");
   const double norm = std::sqrt(squares[0]);
-  scale_grads_to_norm(run.parameters, at::full({}, norm, at::TensorOptions().dtype(at::kFloat).device(device_)), args_.max_grad_norm);
+  scale_grads_to_norm(run.parameters, at::full({}, norm, at::TensorOptions().dtype(at::kFloat).device(device_)),
+                      args_.max_grad_norm);
   return norm;
 }
 
@@ -497,7 +512,8 @@ void Trainer::finish(Run& run, TrainOutput& output) {
       [&] {
         if (args_.save_strategy != "no" && args_.save_total_limit == 1 && !state_.best_model_checkpoint.empty() &&
             args_.load_best_model_at_end) {
-          rotate_checkpoints(args_.output_dir, {.save_total_limit = 1, .best_step = state_.best_global_step, .keep_newest = false});
+          rotate_checkpoints(args_.output_dir,
+                             {.save_total_limit = 1, .best_step = state_.best_global_step, .keep_newest = false});
         }
       },
       "removing checkpoints");

@@ -108,7 +108,9 @@ TEST(AsyncSave, ReportsItsErrorsAtALaterStep) {
   args.save_steps = 4;
   TrainerOptions options{.model = make_net(), .args = args, .train_dataset = make_data(20)};
   // A folder where the manifest goes: the commit fails in the background.
-  options.save_beside_weights = [](const std::filesystem::path& directory) { std::filesystem::create_directory(directory / "manifest.json"); };
+  options.save_beside_weights = [](const std::filesystem::path& directory) {
+    std::filesystem::create_directory(directory / "manifest.json");
+  };
   Trainer trainer(std::move(options));
   std::string message;
   try {

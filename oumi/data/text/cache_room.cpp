@@ -68,12 +68,14 @@ std::uint64_t cache_limit() {
   if (const char* text = std::getenv("OUMI_CACHE_GB"); text != nullptr && *text != '\0') {
     char* end = nullptr;
     gigabytes = std::strtod(text, &end);
-    if (*end != '\0' || !(gigabytes >= 0 && gigabytes < 1e9)) throw UserError("OUMI_CACHE_GB", cat("expected a number of gigabytes, got '", text, "'"), "0 sets no limit");
+    if (*end != '\0' || !(gigabytes >= 0 && gigabytes < 1e9))
+      throw UserError("OUMI_CACHE_GB", cat("expected a number of gigabytes, got '", text, "'"), "0 sets no limit");
   }
   return static_cast<std::uint64_t>(gigabytes * 1e9);
 }
 
-void make_room(const fs::path& folder, const std::string& kept, std::uint64_t limit, const std::function<void(const std::string&)>& notice) {
+void make_room(const fs::path& folder, const std::string& kept, std::uint64_t limit,
+               const std::function<void(const std::string&)>& notice) {
   std::vector<CacheEntry> entries;
   std::uint64_t total = 0;
   std::error_code error;
@@ -106,8 +108,8 @@ void make_room(const fs::path& folder, const std::string& kept, std::uint64_t li
     ++removed;
   }
   if (removed > 0 && notice) {
-    notice(cat("encoded samples of ", removed, " earlier runs (", freed / 1000000, " MB) were deleted from ", folder.string(), ", which is kept at ",
-               limit / 1000000, " MB; OUMI_CACHE_GB sets the size"));
+    notice(cat("encoded samples of ", removed, " earlier runs (", freed / 1000000, " MB) were deleted from ", folder.string(),
+               ", which is kept at ", limit / 1000000, " MB; OUMI_CACHE_GB sets the size"));
   }
 }
 

@@ -7,8 +7,8 @@
 
 namespace oumi {
 
-// text_sft: "oumi" ({messages, ...}), "conversations" ({conversation: {messages}}) or "alpaca" ({instruction, input, output}: the user
-// says instruction and input, a blank line between; no system message).
+// text_sft: "oumi" ({messages, ...}), "conversations" ({conversation: {messages}}) or "alpaca" ({instruction, input, output}:
+// the user says instruction and input, a blank line between; no system message).
 ConversationOf text_sft_rows(const std::string& format);
 
 // The format of `row`, by its keys. Throws UserError naming `origin`, with all that are known.

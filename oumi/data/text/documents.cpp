@@ -16,8 +16,12 @@ std::optional<std::int32_t> concat_id(const TextContext& context, const Pretrain
 class ChunkStream : public Stream {
  public:
   ChunkStream(RowSource source, TextContext context, PretrainingOptions options, std::string name)
-      : source_(std::move(source)), context_(std::move(context)), options_(std::move(options)), name_(std::move(name)),
-        reader_(open_rows(source_)), buffer_(options_.seq_length, concat_id(context_, options_)) {}
+      : source_(std::move(source)),
+        context_(std::move(context)),
+        options_(std::move(options)),
+        name_(std::move(name)),
+        reader_(open_rows(source_)),
+        buffer_(options_.seq_length, concat_id(context_, options_)) {}
 
   std::optional<Sample> produce() override {
     const auto chunk = next_chunk();
@@ -32,7 +36,8 @@ class ChunkStream : public Stream {
   void seek(const Json& position) override { restart(position.at("reader"), position.at("drop").get<std::size_t>()); }
   std::string name() const override { return name_; }
   std::string fingerprint() const override {
-    return cat(files_fingerprint(source_.files), '|', context_.tokenizer->fingerprint(), '|', options_.seq_length, options_.append_concat_token, options_.add_special_tokens);
+    return cat(files_fingerprint(source_.files), '|', context_.tokenizer->fingerprint(), '|', options_.seq_length,
+               options_.append_concat_token, options_.add_special_tokens);
   }
 
  private:
@@ -58,7 +63,8 @@ class ChunkStream : public Stream {
     ended_ = false;
     if (drop == 0) return;
     // A piece never begins with a separator that a chunk has taken without its document: the document follows from 0.
-    if (!add_document() || pieces_.front().size < drop) throw UserError(name_, "state: the files have fewer tokens than when it was saved");
+    if (!add_document() || pieces_.front().size < drop)
+      throw UserError(name_, "state: the files have fewer tokens than when it was saved");
     buffer_.drop(drop);
     pieces_.front().taken = drop;
   }
@@ -71,7 +77,8 @@ class ChunkStream : public Stream {
       rows.push_back(std::move(row));
       positions.push_back(std::move(position));
     }
-    auto encoded = encode_documents(rows, options_.dataset_text_field, *context_.tokenizer, {.add_special_tokens = options_.add_special_tokens});
+    auto encoded = encode_documents(rows, options_.dataset_text_field, *context_.tokenizer,
+                                    {.add_special_tokens = options_.add_special_tokens});
     for (std::size_t i = 0; i < encoded.size(); ++i) documents_.push_back({std::move(positions[i]), std::move(encoded[i].ids)});
     return !documents_.empty();
   }
@@ -151,7 +158,8 @@ void write_chunks(RowReader& reader, const TextContext& context, const Pretraini
   ChunkBuffer buffer(options.seq_length, concat_id(context, options));
   std::vector<TextRow> rows;
   const auto encode = [&] {
-    for (EncodedRow& row : encode_documents(rows, options.dataset_text_field, *context.tokenizer, {.add_special_tokens = options.add_special_tokens})) {
+    for (EncodedRow& row : encode_documents(rows, options.dataset_text_field, *context.tokenizer,
+                                            {.add_special_tokens = options.add_special_tokens})) {
       buffer.add_document(row.ids);
       while (auto chunk = buffer.next_chunk()) writer.add({.ids = std::move(*chunk)});
     }

@@ -25,7 +25,8 @@ struct PretrainingOptions {
 // Cuts tokens as they come. `concat_id`: none when documents follow each other without a token between.
 class ChunkBuffer {
  public:
-  ChunkBuffer(std::int64_t seq_length, std::optional<std::int32_t> concat_id) : seq_length_(seq_length), concat_id_(concat_id) {}
+  ChunkBuffer(std::int64_t seq_length, std::optional<std::int32_t> concat_id)
+      : seq_length_(seq_length), concat_id_(concat_id) {}
   void add_document(TokenSpan ids);
   std::optional<TokenIds> next_chunk();  // of seq_length tokens; nullopt until there are as many
   TokenIds rest();                       // what is left, and empty afterwards

@@ -59,7 +59,8 @@ void apply(const Cut& cut, TokenIds& ids) {
 
 void for_each_parallel(std::size_t count, const std::function<void(std::size_t)>& visit) {
   constexpr std::size_t kGrain = 16;
-  const std::size_t threads = std::min<std::size_t>(std::max(1u, std::thread::hardware_concurrency()), (count + kGrain - 1) / kGrain);
+  const std::size_t threads =
+      std::min<std::size_t>(std::max(1u, std::thread::hardware_concurrency()), (count + kGrain - 1) / kGrain);
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   std::size_t failed = count;
@@ -90,19 +91,24 @@ ToolCallForm detect_tool_call_form(const ChatTemplate& chat) {
                      {"type", "function"},
                      {"function", {{"name", "get_weather"}, {"arguments", std::string("{\"city\": \"") + kSentinel + "\"}"}}}};
   Conversation conversation;
-  conversation.messages = {{.role = "user", .content = "How is the weather?"}, {.role = "assistant", .tool_calls = Json::array({call})},
-                           {.role = "tool", .content = "sunny", .tool_call_id = "call00001"}, {.role = "assistant", .content = "It is sunny."}};
-  conversation.tools = Json::array({{{"type", "function"},
-                                     {"function",
-                                      {{"name", "get_weather"},
-                                       {"description", "the weather of a city"},
-                                       {"parameters", {{"type", "object"}, {"properties", {{"city", {{"type", "string"}}}}}, {"required", {"city"}}}}}}}});
+  conversation.messages = {{.role = "user", .content = "How is the weather?"},
+                           {.role = "assistant", .tool_calls = Json::array({call})},
+                           {.role = "tool", .content = "sunny", .tool_call_id = "call00001"},
+                           {.role = "assistant", .content = "It is sunny."}};
+  conversation.tools = Json::array(
+      {{{"type", "function"},
+        {"function",
+         {{"name", "get_weather"},
+          {"description", "the weather of a city"},
+          {"parameters", {{"type", "object"}, {"properties", {{"city", {{"type", "string"}}}}}, {"required", {"city"}}}}}}}});
   for (const bool as_dict : {true, false}) {
     for (const bool as_empty : {true, false}) {
       const ToolCallForm form{as_dict, as_empty};
       try {
-        const std::string text = chat.render(template_messages(conversation, form, "probe"), {.tools = conversation.tools}).text;
-        const bool escaped = text.find(std::string("\\\"") + kSentinel) != std::string::npos || text.find(std::string(kSentinel) + "\\\"") != std::string::npos;
+        const std::string text =
+            chat.render(template_messages(conversation, form, "probe"), {.tools = conversation.tools}).text;
+        const bool escaped = text.find(std::string("\\\"") + kSentinel) != std::string::npos ||
+                             text.find(std::string(kSentinel) + "\\\"") != std::string::npos;
         if (text.find(kSentinel) != std::string::npos && !escaped) return form;
       } catch (const UserError&) {
         // The template refuses this form.
@@ -112,13 +118,15 @@ ToolCallForm detect_tool_call_form(const ChatTemplate& chat) {
   return {};
 }
 
-ChatEncoder::ChatEncoder(TextContext context, ChatEncodeOptions options, const std::string& key) : context_(std::move(context)), options_(std::move(options)) {
+ChatEncoder::ChatEncoder(TextContext context, ChatEncodeOptions options, const std::string& key)
+    : context_(std::move(context)), options_(std::move(options)) {
   if (context_.tokenizer == nullptr) {
     throw UserError(key + ".dataset_name", "conversations need a tokenizer, and this run has none",
                     "set model.tokenizer_name to a folder with tokenizer.json, or use dataset_name: pretokenized");
   }
   if (context_.tokenizer->chat_template().empty()) {
-    throw UserError("model.chat_template", "conversations need a chat template, and the tokenizer has none", "set model.chat_template, for example to chat_ml");
+    throw UserError("model.chat_template", "conversations need a chat template, and the tokenizer has none",
+                    "set model.chat_template, for example to chat_ml");
   }
   tool_form_ = detect_tool_call_form(context_.tokenizer->chat());
   if (!options_.assistant_only) return;
@@ -126,20 +134,26 @@ ChatEncoder::ChatEncoder(TextContext context, ChatEncodeOptions options, const s
   if (by_spans_) return;
   for (std::string* marker : {&options_.response_template, &options_.instruction_template}) *marker = trim(*marker);
   if (options_.response_template.empty() || options_.instruction_template.empty()) {
-    throw UserError(key + ".dataset_kwargs.assistant_only", "the chat template marks no {% generation %} blocks, so both response_template and instruction_template are needed",
-                    "set them to what begins an assistant's and a user's turn, or choose a template with {% generation %}");
+    throw UserError(
+        key + ".dataset_kwargs.assistant_only",
+        "the chat template marks no {% generation %} blocks, so both response_template and instruction_template are needed",
+        "set them to what begins an assistant's and a user's turn, or choose a template with {% generation %}");
   }
   const auto ids = [&](const std::string& marker) { return context_.tokenizer->encode(marker, {.add_special_tokens = false}); };
-  prefixes_ = {.turns = TrainedTurns::kInstructionResponse, .markers = {.response = ids(options_.response_template), .instruction = ids(options_.instruction_template)}};
+  prefixes_ = {.turns = TrainedTurns::kInstructionResponse,
+               .markers = {.response = ids(options_.response_template), .instruction = ids(options_.instruction_template)}};
 }
 
 RenderedChat ChatEncoder::rendered(const Conversation& conversation, const std::string& origin) const {
   ChatRenderOptions render{.add_generation_prompt = options_.add_generation_prompt, .kwargs = context_.chat_template_kwargs};
   if (conversation.has_tools()) render.tools = conversation.tools;
-  return naming(origin, [&] { return context_.tokenizer->chat().render(template_messages(conversation, tool_form_, origin), render); });
+  return naming(origin,
+                [&] { return context_.tokenizer->chat().render(template_messages(conversation, tool_form_, origin), render); });
 }
 
-std::string ChatEncoder::render(const Conversation& conversation, const std::string& origin) const { return rendered(conversation, origin).text; }
+std::string ChatEncoder::render(const Conversation& conversation, const std::string& origin) const {
+  return rendered(conversation, origin).text;
+}
 
 EncodedRow ChatEncoder::finish(Encoding encoding, const RenderedChat& chat) const {
   EncodedRow row;
@@ -156,7 +170,9 @@ EncodedRow ChatEncoder::finish(Encoding encoding, const RenderedChat& chat) cons
 
 EncodedRow ChatEncoder::encode(const Conversation& conversation, const std::string& origin) const {
   const RenderedChat chat = rendered(conversation, origin);
-  return naming(origin, [&] { return finish(context_.tokenizer->encode_full(chat.text, {.add_special_tokens = false, .offsets = by_spans_}), chat); });
+  return naming(origin, [&] {
+    return finish(context_.tokenizer->encode_full(chat.text, {.add_special_tokens = false, .offsets = by_spans_}), chat);
+  });
 }
 
 std::vector<EncodedRow> ChatEncoder::encode(const std::vector<TextRow>& rows, const ConversationOf& conversation_of) const {
@@ -167,7 +183,8 @@ std::vector<EncodedRow> ChatEncoder::encode(const std::vector<TextRow>& rows, co
   });
   std::vector<std::string_view> texts;
   for (const RenderedChat& chat : chats) texts.emplace_back(chat.text);
-  std::vector<Encoding> encodings = context_.tokenizer->encode_batch(std::span<const std::string_view>(texts), {.add_special_tokens = false, .offsets = by_spans_});
+  std::vector<Encoding> encodings = context_.tokenizer->encode_batch(std::span<const std::string_view>(texts),
+                                                                     {.add_special_tokens = false, .offsets = by_spans_});
   std::vector<EncodedRow> encoded(rows.size());
   for_each_parallel(rows.size(), [&](std::size_t i) { encoded[i] = finish(std::move(encodings[i]), chats[i]); });
   return encoded;
@@ -175,13 +192,14 @@ std::vector<EncodedRow> ChatEncoder::encode(const std::vector<TextRow>& rows, co
 
 std::string ChatEncoder::fingerprint() const {
   const Json tools = {tool_form_.arguments_as_dict, tool_form_.content_as_empty};
-  return cat("chat 1|", context_.tokenizer->fingerprint(), '|', context_.chat_template_kwargs.dump(), '|', context_.max_length.value_or(0), '|',
-             context_.tokenizer->truncation_side() == TruncationSide::kLeft ? "left|" : "",
-             options_.add_generation_prompt, options_.assistant_only, '|', options_.response_template, '|', options_.instruction_template, '|', tools.dump());
+  return cat("chat 1|", context_.tokenizer->fingerprint(), '|', context_.chat_template_kwargs.dump(), '|',
+             context_.max_length.value_or(0), '|',
+             context_.tokenizer->truncation_side() == TruncationSide::kLeft ? "left|" : "", options_.add_generation_prompt,
+             options_.assistant_only, '|', options_.response_template, '|', options_.instruction_template, '|', tools.dump());
 }
 
-std::vector<EncodedRow> encode_documents(const std::vector<TextRow>& rows, const std::string& column, const Tokenizer& tokenizer,
-                                         const DocumentEncodeOptions& options) {
+std::vector<EncodedRow> encode_documents(const std::vector<TextRow>& rows, const std::string& column,
+                                         const Tokenizer& tokenizer, const DocumentEncodeOptions& options) {
   std::vector<std::string> texts(rows.size());
   for_each_parallel(rows.size(), [&](std::size_t i) { texts[i] = rows[i].text(column); });
   std::vector<Encoding> encodings;

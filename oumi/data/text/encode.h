@@ -58,8 +58,8 @@ struct DocumentEncodeOptions {
   bool add_special_tokens = true;
   std::optional<std::int64_t> max_length = std::nullopt;
 };
-std::vector<EncodedRow> encode_documents(const std::vector<TextRow>& rows, const std::string& column, const Tokenizer& tokenizer,
-                                         const DocumentEncodeOptions& options);
+std::vector<EncodedRow> encode_documents(const std::vector<TextRow>& rows, const std::string& column,
+                                         const Tokenizer& tokenizer, const DocumentEncodeOptions& options);
 
 // Calls visit(i) for each i of [0, count) on all cores. The error of the lowest i is thrown.
 void for_each_parallel(std::size_t count, const std::function<void(std::size_t)>& visit);

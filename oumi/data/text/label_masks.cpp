@@ -17,7 +17,8 @@ std::size_t find_first(TokenSpan ids, TokenSpan pattern, std::size_t begin, std:
 }
 
 void ignore(TokenIds& labels, std::size_t begin, std::size_t end, std::int32_t ignore_index) {
-  std::fill(labels.begin() + static_cast<std::ptrdiff_t>(begin), labels.begin() + static_cast<std::ptrdiff_t>(end), ignore_index);
+  std::fill(labels.begin() + static_cast<std::ptrdiff_t>(begin), labels.begin() + static_cast<std::ptrdiff_t>(end),
+            ignore_index);
 }
 
 // What tools returned inside [begin, end) is no one's to learn. A result whose end was cut off reaches to `end`.
@@ -97,7 +98,8 @@ std::vector<std::size_t> find_tokens(TokenSpan ids, TokenSpan pattern) {
   std::vector<std::size_t> positions;
   if (pattern.empty() || ids.size() < pattern.size()) return positions;
   for (std::size_t i = 0; i + pattern.size() <= ids.size(); ++i) {
-    if (ids[i] == pattern[0] && std::equal(pattern.begin(), pattern.end(), ids.begin() + static_cast<std::ptrdiff_t>(i))) positions.push_back(i);
+    if (ids[i] == pattern[0] && std::equal(pattern.begin(), pattern.end(), ids.begin() + static_cast<std::ptrdiff_t>(i)))
+      positions.push_back(i);
   }
   return positions;
 }

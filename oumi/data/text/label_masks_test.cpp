@@ -21,12 +21,14 @@ TEST(LabelMasks, EqualOumisCollator) {
   for (const Json& entry : reference()["completions"]) {
     TurnMaskOptions options;
     options.turns = turns_of(entry["target"]);
-    options.markers = {.response = {1, 2}, .instruction = {4}, .end_of_turn = {3}, .tool_response = {}, .end_of_tool_response = {}};
+    options.markers = {
+        .response = {1, 2}, .instruction = {4}, .end_of_turn = {3}, .tool_response = {}, .end_of_tool_response = {}};
     if (entry["tools"]) options.markers.tool_response = {5}, options.markers.end_of_tool_response = {6};
     options.pad_id = entry["pad"].get<std::int32_t>();
     for (const Json& one : entry["cases"]) {
       const auto ids = one["ids"].get<TokenIds>();
-      EXPECT_EQ(mask_turns(ids, options), one["labels"].get<TokenIds>()) << entry["target"] << " pad " << entry["pad"] << ' ' << one["ids"];
+      EXPECT_EQ(mask_turns(ids, options), one["labels"].get<TokenIds>())
+          << entry["target"] << " pad " << entry["pad"] << ' ' << one["ids"];
       ++cases;
     }
   }

@@ -12,7 +12,8 @@
 namespace oumi {
 
 PackedDataset::PackedDataset(DatasetPtr dataset, const PackOptions& options) : dataset_(std::move(dataset)), options_(options) {
-  if (!dataset_->is_map_style()) throw UserError(dataset_->name(), "packing needs samples of known lengths, got a stream", "set stream: false");
+  if (!dataset_->is_map_style())
+    throw UserError(dataset_->name(), "packing needs samples of known lengths, got a stream", "set stream: false");
   const std::int64_t size = dataset_->size();
   if (size == 0) throw UserError(dataset_->name(), "there is nothing to pack: expected samples, got none");
   lengths_.reserve(static_cast<std::size_t>(size));
@@ -22,14 +23,17 @@ PackedDataset::PackedDataset(DatasetPtr dataset, const PackOptions& options) : d
   }
   switch (options_.strategy) {
     case PackingStrategy::kBestFit: rows_ = pack_best_fit(lengths_, {.capacity = options_.seq_length}); break;
-    case PackingStrategy::kBestFitSplit: rows_ = pack_best_fit(lengths_, {.capacity = options_.seq_length, .split = true}); break;
+    case PackingStrategy::kBestFitSplit:
+      rows_ = pack_best_fit(lengths_, {.capacity = options_.seq_length, .split = true});
+      break;
     case PackingStrategy::kWrapped: rows_ = pack_wrapped(lengths_, options_.seq_length); break;
     case PackingStrategy::kConcatenated: rows_ = pack_wrapped(lengths_, options_.seq_length, /*separator=*/1); break;
   }
   if (options_.strategy == PackingStrategy::kConcatenated && !rows_.empty()) {
     // A last row of nothing but the separator is no text.
     const PackedRow& last = rows_.back();
-    if (last.size() == 1 && last[0].size == 1 && last[0].begin == lengths_[static_cast<std::size_t>(last[0].sample)]) rows_.pop_back();
+    if (last.size() == 1 && last[0].size == 1 && last[0].begin == lengths_[static_cast<std::size_t>(last[0].sample)])
+      rows_.pop_back();
   }
   report_.samples = size;
   report_.rows = static_cast<std::int64_t>(rows_.size());
@@ -39,11 +43,13 @@ PackedDataset::PackedDataset(DatasetPtr dataset, const PackOptions& options) : d
   std::int64_t total = 0;
   for (const std::int64_t length : lengths_) total += length;
   report_.dropped_tokens = std::max<std::int64_t>(0, total - report_.tokens);
-  report_.fill = report_.rows == 0 ? 0 : static_cast<double>(report_.tokens) / static_cast<double>(report_.rows * options_.seq_length);
+  report_.fill =
+      report_.rows == 0 ? 0 : static_cast<double>(report_.tokens) / static_cast<double>(report_.rows * options_.seq_length);
 }
 
 Sample PackedDataset::get(std::int64_t index) {
-  if (index < 0 || index >= report_.rows) throw UserError(name(), cat("row ", index, " is out of range: expected an index in [0, ", report_.rows, ")"));
+  if (index < 0 || index >= report_.rows)
+    throw UserError(name(), cat("row ", index, " is out of range: expected an index in [0, ", report_.rows, ")"));
   const PackedRow& row = rows_[static_cast<std::size_t>(index)];
   TokenIds ids, labels, positions, segments;
   for (std::size_t p = 0; p < row.size(); ++p) {
@@ -87,7 +93,8 @@ void PackedDataset::set_epoch(std::int64_t epoch) {
 }
 
 std::string PackedDataset::fingerprint() const {
-  const std::string parts = cat(dataset_->fingerprint(), "|packed ", static_cast<int>(options_.strategy), ' ', options_.seq_length, ' ', options_.separator_id);
+  const std::string parts = cat(dataset_->fingerprint(), "|packed ", static_cast<int>(options_.strategy), ' ',
+                                options_.seq_length, ' ', options_.separator_id);
   return hash_bytes(parts.data(), parts.size());
 }
 

@@ -23,9 +23,9 @@ struct PackReport {
 };
 
 // Rows of a map-style dataset of tokens. Every row has input_ids, attention_mask and labels, int64 [tokens <= seq_length].
-// kBestFit and kBestFitSplit keep the samples' labels and apart: position_ids (int64) begin at 0 in each, segment_ids (int32) number
-// them, and a sample's first label is ignored, since nothing before it in the row predicts it. kWrapped keeps the labels;
-// kConcatenated trains on every token.
+// kBestFit and kBestFitSplit keep the samples' labels and apart: position_ids (int64) begin at 0 in each, segment_ids (int32)
+// number them, and a sample's first label is ignored, since nothing before it in the row predicts it. kWrapped keeps the
+// labels; kConcatenated trains on every token.
 class PackedDataset : public MapDataset {
  public:
   // Reads every sample's length. Throws UserError when the dataset is empty or not map-style.

@@ -38,7 +38,7 @@ class OpenRows {
   }
 
  private:
-  std::map<std::int64_t, std::int64_t> rooms_;   // room -> number of rows
+  std::map<std::int64_t, std::int64_t> rooms_;     // room -> number of rows
   std::vector<std::queue<std::int64_t>> waiting_;  // rows by their room
 };
 
@@ -50,7 +50,8 @@ PackingStrategy parse_packing_strategy(const std::string& name, const std::strin
   if (lower == "bfd_split") return PackingStrategy::kBestFitSplit;
   if (lower == "wrapped") return PackingStrategy::kWrapped;
   if (lower == "concatenated") return PackingStrategy::kConcatenated;
-  throw UserError(key, "expected bfd, bfd_split, wrapped or concatenated, got '" + name + "'", suggestion(name, {"bfd", "bfd_split", "wrapped", "concatenated"}));
+  throw UserError(key, "expected bfd, bfd_split, wrapped or concatenated, got '" + name + "'",
+                  suggestion(name, {"bfd", "bfd_split", "wrapped", "concatenated"}));
 }
 
 std::vector<PackedRow> pack_best_fit(std::span<const std::int64_t> lengths, const BestFitOptions& options) {

@@ -13,7 +13,8 @@ enum class PackingStrategy {
   kBestFit,       // "bfd": best fit, longest first; samples longer than a row are cut. Attention stays within a sample
   kBestFitSplit,  // "bfd_split": as above, but the rest of a longer sample becomes a sample of its own
   kWrapped,       // "wrapped": TRL's; all tokens in a row, cut every seq_length; the last row may be shorter
-  kConcatenated,  // "concatenated": Oumi's; an end-of-text token after each sample, every token trained on, the last row filled up
+  kConcatenated,  // "concatenated": Oumi's; an end-of-text token after each sample, every token trained on, the last row filled
+                  // up
 };
 
 // Throws UserError naming `key`.
@@ -30,9 +31,9 @@ struct PackedPiece {
 
 using PackedRow = std::vector<PackedPiece>;
 
-// Rows of at most `capacity` tokens. Best fit, longest first: each sample goes where the least room is left that still holds it;
-// rows are in the order in which they were begun, equal lengths in their own order. Empty samples are left out.
-// `split` cuts longer samples into pieces instead of dropping what doesn't fit. O(n log n).
+// Rows of at most `capacity` tokens. Best fit, longest first: each sample goes where the least room is left that still holds
+// it; rows are in the order in which they were begun, equal lengths in their own order. Empty samples are left out. `split`
+// cuts longer samples into pieces instead of dropping what doesn't fit. O(n log n).
 struct BestFitOptions {
   std::int64_t capacity = 0;
   bool split = false;
@@ -42,8 +43,8 @@ std::vector<PackedRow> pack_best_fit(std::span<const std::int64_t> lengths, cons
 // All samples in a row, cut every `capacity` tokens; `separator` tokens follow each sample (named by begin == its length).
 std::vector<PackedRow> pack_wrapped(std::span<const std::int64_t> lengths, std::int64_t capacity, std::int64_t separator = 0);
 
-// Oumi's PackedSftDataset: samples in their order, a separator of one token between two of a row where asked for. Samples that are
-// too long are cut, and rows filled to the brim, with `split_samples`; without it too long ones are left out.
+// Oumi's PackedSftDataset: samples in their order, a separator of one token between two of a row where asked for. Samples that
+// are too long are cut, and rows filled to the brim, with `split_samples`; without it too long ones are left out.
 struct GreedyPackOptions {
   std::int64_t capacity = 0;
   bool split_samples = false;

@@ -16,7 +16,8 @@ Rows contents(const std::vector<PackedRow>& rows, const Ids& lengths) {
   for (const PackedRow& row : rows) {
     Ids ids;
     for (const PackedPiece& piece : row) {
-      for (std::int64_t i = 0; i < piece.size; ++i) ids.push_back(piece.sample < 0 ? -1 : starts[static_cast<std::size_t>(piece.sample)] + piece.begin + i);
+      for (std::int64_t i = 0; i < piece.size; ++i)
+        ids.push_back(piece.sample < 0 ? -1 : starts[static_cast<std::size_t>(piece.sample)] + piece.begin + i);
     }
     result.push_back(std::move(ids));
   }
@@ -38,7 +39,8 @@ TEST(Packing, EqualsTrl) {
   for (const Json& entry : json["packing"]) {
     const auto lengths = entry["lengths"].get<Ids>();
     const auto capacity = entry["capacity"].get<std::int64_t>();
-    const auto whole = pack_best_fit(lengths, {.capacity = capacity}), split = pack_best_fit(lengths, {.capacity = capacity, .split = true});
+    const auto whole = pack_best_fit(lengths, {.capacity = capacity}),
+               split = pack_best_fit(lengths, {.capacity = capacity, .split = true});
     EXPECT_EQ(contents(whole, lengths), entry["bfd"].get<Rows>());
     EXPECT_EQ(sizes(whole), entry["bfd_lengths"].get<Rows>());
     EXPECT_EQ(contents(split, lengths), entry["bfd_split"].get<Rows>());

@@ -128,7 +128,8 @@ class LineReader : public FileByFile {
       offset_ += static_cast<std::int64_t>(text.size()) + 1;
       ++line_;
       if (first && text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
-      if (text.size() > kLongestLine) throw UserError(cat(*name_, ", line ", line_), cat("expected a line below 1 GiB, got ", text.size(), " bytes"));
+      if (text.size() > kLongestLine)
+        throw UserError(cat(*name_, ", line ", line_), cat("expected a line below 1 GiB, got ", text.size(), " bytes"));
       if (is_blank(text)) continue;
       if (documents_ && text.ends_with('\r')) text.pop_back();
       row = TextRow(name_, line_, "line");
@@ -170,7 +171,8 @@ class WholeFileReader : public FileByFile {
     }
     values_ = parse_values(text, file.string());
     if (!values_.is_array()) {
-      throw UserError(file.string(), "expected a list of objects, got a " + json_type_name(values_), "a file with one object on each line is called .jsonl");
+      throw UserError(file.string(), "expected a list of objects, got a " + json_type_name(values_),
+                      "a file with one object on each line is called .jsonl");
     }
   }
   void close() override {
@@ -180,8 +182,10 @@ class WholeFileReader : public FileByFile {
   bool next_in_file(TextRow& row) override {
     if (is_json_ ? next_ >= values_.size() : next_ >= 1) return false;
     row = TextRow(name_, static_cast<std::int64_t>(next_) + 1, "row");
-    if (is_json_) row.value = values_[next_];
-    else row.source = document_, row.is_document = true;
+    if (is_json_)
+      row.value = values_[next_];
+    else
+      row.source = document_, row.is_document = true;
     ++next_;
     return true;
   }
@@ -299,7 +303,8 @@ RowSource source_of_folder(const DatasetRequest& request, const RowSourceOptions
     std::sort(texts.begin(), texts.end());
     if (!texts.empty()) return {texts, options.whole_files ? RowFormat::kTextFile : RowFormat::kTextLines};
   }
-  throw UserError(folder.string(), "expected .jsonl, .json, .parquet, .arrow or .csv files, or a folder of datasets.save_to_disk, got neither");
+  throw UserError(folder.string(),
+                  "expected .jsonl, .json, .parquet, .arrow or .csv files, or a folder of datasets.save_to_disk, got neither");
 }
 
 }  // namespace
@@ -308,7 +313,8 @@ std::string TextRow::origin() const { return file_ == nullptr ? "row" : cat(*fil
 
 Json TextRow::json() const {
   if (is_document || source.empty()) return value;
-  if (const auto at = too_deep_at(source)) throw UserError(origin(), cat("expected JSON of at most ", kMaxJsonDepth, " levels, got more at column ", *at + 1));
+  if (const auto at = too_deep_at(source))
+    throw UserError(origin(), cat("expected JSON of at most ", kMaxJsonDepth, " levels, got more at column ", *at + 1));
   try {
     return Json::parse(source);
   } catch (const Json::out_of_range& error) {
@@ -338,7 +344,8 @@ std::string TextRow::text(const std::string& column) const {
   if (found == row.end()) {
     std::vector<std::string> keys;
     for (const auto& [key, unused] : row.items()) keys.push_back(key);
-    throw UserError(origin(), "expected a column '" + column + "', got [" + join(keys, ", ") + "]", "name the column in dataset_kwargs");
+    throw UserError(origin(), "expected a column '" + column + "', got [" + join(keys, ", ") + "]",
+                    "name the column in dataset_kwargs");
   }
   if (!found->is_string()) throw UserError(origin(), "column '" + column + "': expected text, got " + json_type_name(*found));
   return found->get<std::string>();
@@ -353,7 +360,9 @@ RowSource row_source(const DatasetRequest& request, const RowSourceOptions& opti
   if (fs::is_directory(path)) return source_of_folder(request, options);
   if (!fs::is_regular_file(path)) throw UserError(path.string(), "expected a file or a folder, got a pipe or device");
   const auto format = row_format(path, options);
-  if (!format) throw UserError(path.string(), "expected a .jsonl, .json, .parquet, .arrow or .csv file, got extension '" + path.extension().string() + "'");
+  if (!format)
+    throw UserError(path.string(), "expected a .jsonl, .json, .parquet, .arrow or .csv file, got extension '" +
+                                       path.extension().string() + "'");
   // As in Oumi, a file that is named is read, whatever split a recipe asked the Hub's dataset for.
   return {{path}, *format};
 }
@@ -374,9 +383,10 @@ std::unique_ptr<RowReader> open_rows(const RowSource& source) {
 std::string files_fingerprint(const std::vector<fs::path>& files) {
   std::string parts;
   for (const fs::path& file : files) {
-    struct stat status {};
+    struct stat status{};
     if (stat(file.c_str(), &status) != 0) throw_file_error(file, "cannot be read");
-    parts += cat(fs::absolute(file).string(), '|', status.st_size, '|', status.st_mtim.tv_sec, '.', status.st_mtim.tv_nsec, '\n');
+    parts +=
+        cat(fs::absolute(file).string(), '|', status.st_size, '|', status.st_mtim.tv_sec, '.', status.st_mtim.tv_nsec, '\n');
   }
   return hash_bytes(parts.data(), parts.size());
 }

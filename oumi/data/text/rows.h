@@ -29,8 +29,8 @@ class TextRow {
   // A plain document, or the field `column` of a row. Throws UserError when it isn't there or is no text.
   std::string text(const std::string& column) const;
 
-  std::string source;      // JSON text, or a plain document
-  Json value = nullptr;    // the row itself where the file isn't text
+  std::string source;    // JSON text, or a plain document
+  Json value = nullptr;  // the row itself where the file isn't text
   bool is_document = false;
 
  private:

@@ -40,7 +40,8 @@ class TextDataTest : public ::testing::Test {
     write(folder.path() / name, contents);
     return folder.path() / name;
   }
-  DatasetPtr make(const std::string& name, const std::filesystem::path& path, Json kwargs = Json::object(), bool stream = false) {
+  DatasetPtr make(const std::string& name, const std::filesystem::path& path, Json kwargs = Json::object(),
+                  bool stream = false) {
     DatasetRequest request;
     request.name = name;
     if (!path.empty()) request.path = path;
@@ -51,7 +52,9 @@ class TextDataTest : public ::testing::Test {
     request.stream = stream;
     return make_dataset(request);
   }
-  static TokenIds ids(Dataset& dataset, std::int64_t index, const char* field = "input_ids") { return token_field(dataset.get(index), field, "test"); }
+  static TokenIds ids(Dataset& dataset, std::int64_t index, const char* field = "input_ids") {
+    return token_field(dataset.get(index), field, "test");
+  }
   static std::string jsonl(const Json& rows) {
     std::string text;
     for (const Json& row : rows) text += row.dump() + "\n";

@@ -21,18 +21,22 @@ CollateFn padding_of(const TokenPaddingOptions& options) {
 
 void require_ids(const Sample& sample) {
   if (sample.contains("input_ids")) return;
-  throw UserError("collator", "expected samples with input_ids, got [" + join(sample.names(), ", ") + "]", "text collators are for tokenised text");
+  throw UserError("collator", "expected samples with input_ids, got [" + join(sample.names(), ", ") + "]",
+                  "text collators are for tokenised text");
 }
 
 }  // namespace
 
 void read_token_padding(const Kwargs& kwargs, TokenPaddingOptions& options) {
-  for (const char* name : {"label_ignore_index", "ignore_index"}) options.label_ignore_index = kwargs.get<std::int32_t>(name, options.label_ignore_index);
+  for (const char* name : {"label_ignore_index", "ignore_index"})
+    options.label_ignore_index = kwargs.get<std::int32_t>(name, options.label_ignore_index);
   options.pad_id = kwargs.get<std::int32_t>("pad_token_id", options.pad_id);
   options.pad_to_multiple_of = kwargs.get<std::int64_t>("pad_to_multiple_of", options.pad_to_multiple_of);
   if (kwargs.contains("max_length")) options.max_length = kwargs.require<std::int64_t>("max_length");
-  const std::string side = to_lower(kwargs.get<std::string>("padding_side", options.padding_side == PaddingSide::kLeft ? "left" : "right"));
-  if (side != "left" && side != "right") throw UserError(kwargs.origin() + ".padding_side", "expected right or left, got '" + side + "'");
+  const std::string side =
+      to_lower(kwargs.get<std::string>("padding_side", options.padding_side == PaddingSide::kLeft ? "left" : "right"));
+  if (side != "left" && side != "right")
+    throw UserError(kwargs.origin() + ".padding_side", "expected right or left, got '" + side + "'");
   options.padding_side = side == "left" ? PaddingSide::kLeft : PaddingSide::kRight;
   for (const char* name : {"truncation", "debug", "max_variable_sized_dims"}) kwargs.find(name);
 }
@@ -58,7 +62,8 @@ Sample with_turn_labels(Sample sample, const TurnMaskOptions& masks) {
 CollateFn completions_collator(TurnMaskOptions masks, TokenPaddingOptions options) {
   return [masks = std::move(masks), collate = token_collator(options)](const std::vector<Sample>& samples) {
     std::vector<Sample> labelled;
-    for (const Sample& sample : samples) labelled.push_back(sample.contains("segment_ids") ? sample : with_turn_labels(sample, masks));
+    for (const Sample& sample : samples)
+      labelled.push_back(sample.contains("segment_ids") ? sample : with_turn_labels(sample, masks));
     return collate(labelled);
   };
 }

@@ -7,8 +7,8 @@
 namespace oumi {
 namespace {
 
-using ::testing::HasSubstr;
 using testing::error_of;
+using ::testing::HasSubstr;
 using testing::text_golden;
 using Matrix = std::vector<std::vector<std::int64_t>>;
 
@@ -24,13 +24,16 @@ Matrix rows(const Tensor& tensor) {
 
 // The matrices of Oumi's own tests of text_with_padding.
 TEST(TextCollators, PadsAndCutsAsOumi) {
-  const std::vector<Sample> samples = {token_sample(TokenIds{101}, TokenIds{101}), token_sample(TokenIds{201, 202, 203, 204}, TokenIds{201, 202, 203, 204}),
+  const std::vector<Sample> samples = {token_sample(TokenIds{101}, TokenIds{101}),
+                                       token_sample(TokenIds{201, 202, 203, 204}, TokenIds{201, 202, 203, 204}),
                                        token_sample(TokenIds{301, 302}, TokenIds{301, 302})};
   const Batch cut = token_collator({.pad_id = 9, .max_length = 2})(samples);
   EXPECT_EQ(rows(cut.at("input_ids")), (Matrix{{101, 9}, {201, 202}, {301, 302}}));
   EXPECT_EQ(rows(cut.at("attention_mask")), (Matrix{{1, 0}, {1, 1}, {1, 1}}));
   EXPECT_EQ(rows(cut.at("labels")), (Matrix{{101, -100}, {201, 202}, {301, 302}}));
-  const Batch left = token_collator({.pad_id = 9, .label_ignore_index = 7, .padding_side = PaddingSide::kLeft, .pad_to_multiple_of = 3})({samples[0], samples[2]});
+  const Batch left =
+      token_collator({.pad_id = 9, .label_ignore_index = 7, .padding_side = PaddingSide::kLeft, .pad_to_multiple_of = 3})(
+          {samples[0], samples[2]});
   EXPECT_EQ(rows(left.at("input_ids")), (Matrix{{9, 9, 101}, {9, 301, 302}}));
   EXPECT_EQ(rows(left.at("labels")), (Matrix{{7, 7, 101}, {7, 301, 302}}));
   Sample bare;
@@ -45,7 +48,8 @@ TEST(TextCollators, CompletionsMaskBeforePadding) {
   TurnMaskOptions masks;
   masks.markers = {.response = {1}, .instruction = {}, .end_of_turn = {2}, .tool_response = {}, .end_of_tool_response = {}};
   masks.pad_id = 9;
-  const Batch batch = completions_collator(masks, {.pad_id = 9})({token_sample(TokenIds{5, 1, 6, 2, 7}, {}), token_sample(TokenIds{1, 8}, {})});
+  const Batch batch =
+      completions_collator(masks, {.pad_id = 9})({token_sample(TokenIds{5, 1, 6, 2, 7}, {}), token_sample(TokenIds{1, 8}, {})});
   EXPECT_EQ(rows(batch.at("labels")), (Matrix{{-100, -100, 6, 2, -100}, {-100, 8, -100, -100, -100}}));
   EXPECT_EQ(rows(batch.at("input_ids"))[1], (std::vector<std::int64_t>{1, 8, 9, 9, 9}));
 }
@@ -53,9 +57,12 @@ TEST(TextCollators, CompletionsMaskBeforePadding) {
 class Packed : public testing::TextDataTest {};
 
 TEST_F(Packed, KeepsSamplesApart) {
-  const auto path = file("a.jsonl", "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 2, 3]}\n{\"input_ids\": [4, 5], \"labels\": [4, 5]}\n{\"input_ids\": [6, 7, 8, 9], \"labels\": [6, 7, 8, 9]}\n");
+  const auto path = file("a.jsonl",
+                         "{\"input_ids\": [1, 2, 3], \"labels\": [-100, 2, 3]}\n{\"input_ids\": [4, 5], \"labels\": [4, "
+                         "5]}\n{\"input_ids\": [6, 7, 8, 9], \"labels\": [6, 7, 8, 9]}\n");
   const DatasetPtr samples = make("pretokenized", path);
-  const auto packed = std::make_shared<PackedDataset>(samples, PackOptions{.strategy = PackingStrategy::kBestFit, .seq_length = 5});
+  const auto packed =
+      std::make_shared<PackedDataset>(samples, PackOptions{.strategy = PackingStrategy::kBestFit, .seq_length = 5});
   ASSERT_EQ(packed->size(), 2);
   EXPECT_EQ(ids(*packed, 1), (TokenIds{1, 2, 3, 4, 5}));
   EXPECT_EQ(ids(*packed, 1, "labels"), (TokenIds{-100, 2, 3, -100, 5}));
@@ -74,8 +81,11 @@ TEST_F(Packed, KeepsSamplesApart) {
 
 // Oumi's concatenation: samples 1-6 twice into rows of 10, as its own test has it.
 TEST_F(Packed, ConcatenatesAsOumi) {
-  const auto path = file("a.jsonl", "{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n");
-  PackedDataset packed(make("pretokenized", path), {.strategy = PackingStrategy::kConcatenated, .seq_length = 10, .separator_id = 0});
+  const auto path =
+      file("a.jsonl",
+           "{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n{\"input_ids\": [1, 2, 3, 4, 5, 6]}\n");
+  PackedDataset packed(make("pretokenized", path),
+                       {.strategy = PackingStrategy::kConcatenated, .seq_length = 10, .separator_id = 0});
   ASSERT_EQ(packed.size(), 2);
   EXPECT_EQ(ids(packed, 0), (TokenIds{1, 2, 3, 4, 5, 6, 0, 1, 2, 3}));
   EXPECT_EQ(ids(packed, 0, "labels"), (TokenIds{1, 2, 3, 4, 5, 6, 0, 1, 2, 3}));
@@ -109,14 +119,17 @@ TEST_F(Markers, TargetsOfTheConfig) {
   EXPECT_EQ(masks(Json::object(), TrainTarget::kFinalAssistantTurn).turns, TrainedTurns::kFinalAssistantTurn);
   EXPECT_EQ(masks({{"response_template", {4, 5}}}, TrainTarget::kAllAssistantTurns).markers.response, (TokenIds{4, 5}));
   EXPECT_THAT(error_of([&] { masks(Json::object()); }), HasSubstr("data.train.train_target"));
-  EXPECT_THAT(error_of([&] { masks({{"response_template", "a"}, {"tool_response_template", "t"}}); }), HasSubstr("go together"));
-  EXPECT_THAT(error_of([&] { masks({{"train_target", "some"}}); }), HasSubstr("expected all_assistant_turns or final_assistant_turn"));
+  EXPECT_THAT(error_of([&] { masks({{"response_template", "a"}, {"tool_response_template", "t"}}); }),
+              HasSubstr("go together"));
+  EXPECT_THAT(error_of([&] { masks({{"train_target", "some"}}); }),
+              HasSubstr("expected all_assistant_turns or final_assistant_turn"));
 }
 
 // From a config's section to a batch: chats packed by completions.
 TEST_F(Markers, SectionsBecomeLabelledPackedBatches) {
-  const auto path = file("a.jsonl", jsonl({{{"messages", {{{"role", "user"}, {"content", "a"}}, {{"role", "assistant"}, {"content", "b"}}}}},
-                                           {{"messages", {{{"role", "user"}, {"content", "c"}}, {{"role", "assistant"}, {"content", "d"}}}}}}));
+  const auto path = file(
+      "a.jsonl", jsonl({{{"messages", {{{"role", "user"}, {"content", "a"}}, {{"role", "assistant"}, {"content", "b"}}}}},
+                        {{"messages", {{{"role", "user"}, {"content", "c"}}, {{"role", "assistant"}, {"content", "d"}}}}}}));
   DatasetSplitParams split;
   split.datasets.emplace_back();
   split.datasets[0].dataset_name = "text_sft";

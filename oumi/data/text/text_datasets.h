@@ -10,12 +10,12 @@ namespace oumi {
 
 // Adds every dataset of conversations, documents and preferences to the registry. They read local files (dataset_path).
 //
-// Conversations (text_sft, text_sft_jsonl, PromptResponseDataset, HuggingFaceDataset, yahma/alpaca-cleaned, ...): rendered by the chat
-// template, encoded on all cores and kept as a memory-mapped file (token_file.h). dataset_kwargs of all: assistant_only,
-// response_template, instruction_template, task ("sft", "generation"); return_tensors and text_col have no effect.
-// Documents: `text` (a sample each; dataset_kwargs.document: line or file) and `pretraining` and the names of corpora (joined and cut:
-// seq_length, dataset_text_field, append_concat_token, add_special_tokens, skip_last).
-// Preferences: text_dpo and text_kto and the names of corpora; they can be looked at, their trainers aren't built.
+// Conversations (text_sft, text_sft_jsonl, PromptResponseDataset, HuggingFaceDataset, yahma/alpaca-cleaned, ...): rendered by
+// the chat template, encoded on all cores and kept as a memory-mapped file (token_file.h). dataset_kwargs of all:
+// assistant_only, response_template, instruction_template, task ("sft", "generation"); return_tensors and text_col have no
+// effect. Documents: `text` (a sample each; dataset_kwargs.document: line or file) and `pretraining` and the names of corpora
+// (joined and cut: seq_length, dataset_text_field, append_concat_token, add_special_tokens, skip_last). Preferences: text_dpo
+// and text_kto and the names of corpora; they can be looked at, their trainers aren't built.
 void register_text_datasets(const std::function<void(const std::string&, DatasetFactory)>& add);
 
 // `pretokenized`: adds what is missing of attention_mask and labels and cuts at the longest length.

@@ -32,9 +32,12 @@ std::shared_ptr<const TokenFile> open_entry(const Entry& entry, std::string& why
   if (!fs::exists(entry.note) || !fs::exists(entry.tokens)) return nullptr;
   try {
     const Json note = read_json_file(entry.note);
-    if (note.at("bytes").get<std::uint64_t>() != fs::file_size(entry.tokens)) why = "its size is not the one it was written with";
-    else if (fs::file_size(entry.tokens) <= kHashedSize && note.at("xxh3_128").get<std::string>() != hash_file(entry.tokens)) why = "its hash is not the one it was written with";
-    else return std::make_shared<const TokenFile>(entry.tokens);
+    if (note.at("bytes").get<std::uint64_t>() != fs::file_size(entry.tokens))
+      why = "its size is not the one it was written with";
+    else if (fs::file_size(entry.tokens) <= kHashedSize && note.at("xxh3_128").get<std::string>() != hash_file(entry.tokens))
+      why = "its hash is not the one it was written with";
+    else
+      return std::make_shared<const TokenFile>(entry.tokens);
   } catch (const std::exception& error) {
     why = error.what();
   }
@@ -48,7 +51,10 @@ void write_entry(const Entry& entry, const CacheRequest& request) {
     request.write(writer);
     writer.close();
     fsync_path(temporary);
-    const Json note = {{"what", request.what}, {"rows", writer.rows()}, {"bytes", fs::file_size(temporary)}, {"xxh3_128", hash_file(temporary)}};
+    const Json note = {{"what", request.what},
+                       {"rows", writer.rows()},
+                       {"bytes", fs::file_size(temporary)},
+                       {"xxh3_128", hash_file(temporary)}};
     fs::remove(entry.note);
     fs::rename(temporary, entry.tokens);
     write_file_atomically(entry.note, note.dump(2) + "\n");
@@ -72,7 +78,8 @@ std::shared_ptr<const TokenFile> write_temporary(const CacheRequest& request) {
 
 fs::path cache_folder() {
   if (const char* folder = std::getenv("OUMI_CACHE"); folder != nullptr && *folder != '\0') return folder;
-  if (const char* folder = std::getenv("XDG_CACHE_HOME"); folder != nullptr && *folder != '\0') return fs::path(folder) / "oumi";
+  if (const char* folder = std::getenv("XDG_CACHE_HOME"); folder != nullptr && *folder != '\0')
+    return fs::path(folder) / "oumi";
   const char* home = std::getenv("HOME");
   return home == nullptr || *home == '\0' ? fs::temp_directory_path() / "oumi-cache" : fs::path(home) / ".cache" / "oumi";
 }
@@ -105,7 +112,8 @@ std::shared_ptr<const TokenFile> cached_tokens(const CacheRequest& request) {
   make_room(folder, request.key, limit, request.notice);
   auto tokens = std::make_shared<const TokenFile>(entry.tokens);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  notice(cat(request.what, ": ", tokens->rows(), " samples encoded in ", static_cast<double>(static_cast<std::int64_t>(seconds * 10)) / 10, " s"));
+  notice(cat(request.what, ": ", tokens->rows(), " samples encoded in ",
+             static_cast<double>(static_cast<std::int64_t>(seconds * 10)) / 10, " s"));
   return tokens;
 }
 

@@ -58,13 +58,15 @@ TEST_F(TokenCache, DamagedEntriesAreWrittenAgain) {
 
 TEST_F(TokenCache, MakesRoomForNewEntries) {
   setenv("OUMI_CACHE_GB", "0.000004", 1);  // 4 kB, two entries
-  for (const char* name : {"one", "two", "three", "four"}) file(name + std::string(".jsonl"), R"({"messages": [{"role": "user", "content": "Hello"}]})");
+  for (const char* name : {"one", "two", "three", "four"})
+    file(name + std::string(".jsonl"), R"({"messages": [{"role": "user", "content": "Hello"}]})");
   const auto write_and_open = [&](const std::string& name) {
     notices.clear();
     return make("text_sft", folder.path() / (name + ".jsonl"));
   };
   const auto hours_ago = [&](const fs::path& arrow, int hours) {
-    fs::last_write_time(fs::path(arrow).replace_extension(".json"), fs::file_time_type::clock::now() - std::chrono::hours(hours));
+    fs::last_write_time(fs::path(arrow).replace_extension(".json"),
+                        fs::file_time_type::clock::now() - std::chrono::hours(hours));
   };
   write_and_open("one");
   const fs::path first = entry();

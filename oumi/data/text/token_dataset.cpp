@@ -80,13 +80,15 @@ Sample token_sample(TokenSpan ids, TokenSpan labels) {
 TokenIds token_field(const Sample& sample, const std::string& field, const std::string& origin) {
   const Tensor& tensor = sample.at(field);
   if (tensor.dim() != 1 || !c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true)) {
-    throw UserError(origin, cat("column '", field, "': expected one list of whole numbers per sample, got ", tensor.scalar_type(), " ", tensor.sizes()));
+    throw UserError(origin, cat("column '", field, "': expected one list of whole numbers per sample, got ",
+                                tensor.scalar_type(), " ", tensor.sizes()));
   }
   const Tensor wide = tensor.to(c10::kLong).contiguous();
   const auto* data = wide.const_data_ptr<std::int64_t>();
   TokenIds ids(static_cast<std::size_t>(wide.numel()));
   for (std::size_t i = 0; i < ids.size(); ++i) {
-    if (data[i] != static_cast<std::int32_t>(data[i])) throw UserError(origin, cat("column '", field, "': expected a token id, got ", data[i], " at position ", i));
+    if (data[i] != static_cast<std::int32_t>(data[i]))
+      throw UserError(origin, cat("column '", field, "': expected a token id, got ", data[i], " at position ", i));
     ids[i] = static_cast<std::int32_t>(data[i]);
   }
   return ids;

@@ -19,15 +19,16 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Rows of one record batch: large enough that a file of millions of rows has thousands of batches, small enough to build in memory.
+// Rows of one record batch: large enough that a file of millions of rows has thousands of batches, small enough to build in
+// memory.
 constexpr std::int64_t kBatchRows = 1024;
 constexpr const char* kColumns[] = {"input_ids", "labels", "supervised", "dropped", "largest_id", "smallest_id"};
 
 std::shared_ptr<arrow::Schema> schema() {
   const auto ids = arrow::list(arrow::field("item", arrow::int32(), false));
-  return arrow::schema({arrow::field(kColumns[0], ids, false), arrow::field(kColumns[1], ids, true), arrow::field(kColumns[2], arrow::int32(), false),
-                        arrow::field(kColumns[3], arrow::int64(), false), arrow::field(kColumns[4], arrow::int32(), false),
-                        arrow::field(kColumns[5], arrow::int32(), false)});
+  return arrow::schema({arrow::field(kColumns[0], ids, false), arrow::field(kColumns[1], ids, true),
+                        arrow::field(kColumns[2], arrow::int32(), false), arrow::field(kColumns[3], arrow::int64(), false),
+                        arrow::field(kColumns[4], arrow::int32(), false), arrow::field(kColumns[5], arrow::int32(), false)});
 }
 
 void check_written(const arrow::Status& status, const fs::path& path) {
@@ -87,16 +88,20 @@ TokenFile::TokenFile(const fs::path& path) : impl_(std::make_unique<Impl>()) {
   const std::string origin = path.string();
   const auto file = check_arrow(arrow::io::MemoryMappedFile::Open(origin, arrow::io::FileMode::READ), origin);
   const auto reader = check_arrow(arrow::ipc::RecordBatchFileReader::Open(file), origin);
-  if (!reader->schema()->Equals(*schema(), /*check_metadata=*/false)) throw UserError(origin, "expected encoded samples, got other columns");
+  if (!reader->schema()->Equals(*schema(), /*check_metadata=*/false))
+    throw UserError(origin, "expected encoded samples, got other columns");
   for (int i = 0; i < reader->num_record_batches(); ++i) {
     auto batch = check_arrow(reader->ReadRecordBatch(i), origin);
     check_arrow(batch->Validate(), origin);
-    if (i + 1 < reader->num_record_batches() && batch->num_rows() != kBatchRows) throw UserError(origin, "expected batches of one size");
+    if (i + 1 < reader->num_record_batches() && batch->num_rows() != kBatchRows)
+      throw UserError(origin, "expected batches of one size");
     const arrow::RecordBatch& columns = *batch;
-    impl_->batches.push_back({batch, static_cast<const arrow::ListArray*>(columns.column(0).get()), static_cast<const arrow::ListArray*>(columns.column(1).get()),
-                              static_cast<const arrow::Int32Array*>(columns.column(2).get()), static_cast<const arrow::Int32Array*>(columns.column(4).get()),
-                              static_cast<const arrow::Int32Array*>(columns.column(5).get()), static_cast<const arrow::Int64Array*>(columns.column(3).get()),
-                              impl_->rows});
+    impl_->batches.push_back({batch, static_cast<const arrow::ListArray*>(columns.column(0).get()),
+                              static_cast<const arrow::ListArray*>(columns.column(1).get()),
+                              static_cast<const arrow::Int32Array*>(columns.column(2).get()),
+                              static_cast<const arrow::Int32Array*>(columns.column(4).get()),
+                              static_cast<const arrow::Int32Array*>(columns.column(5).get()),
+                              static_cast<const arrow::Int64Array*>(columns.column(3).get()), impl_->rows});
     impl_->rows += batch->num_rows();
   }
 }
@@ -116,15 +121,19 @@ TokenSpan TokenFile::labels(std::int64_t row) const {
 
 TokenCounts TokenFile::counts(std::int64_t row) const {
   const Batch& batch = impl_->batch_of(row);
-  return {.tokens = batch.ids->value_length(row), .supervised = batch.supervised->Value(row), .dropped = batch.dropped->Value(row),
-          .largest_id = batch.largest->Value(row), .smallest_id = batch.smallest->Value(row)};
+  return {.tokens = batch.ids->value_length(row),
+          .supervised = batch.supervised->Value(row),
+          .dropped = batch.dropped->Value(row),
+          .largest_id = batch.largest->Value(row),
+          .smallest_id = batch.smallest->Value(row)};
 }
 
 struct TokenFileWriter::Impl {
   fs::path path;
   std::shared_ptr<arrow::io::FileOutputStream> file;
   std::shared_ptr<arrow::ipc::RecordBatchWriter> writer;
-  std::shared_ptr<arrow::Int32Builder> id_values = std::make_shared<arrow::Int32Builder>(), label_values = std::make_shared<arrow::Int32Builder>();
+  std::shared_ptr<arrow::Int32Builder> id_values = std::make_shared<arrow::Int32Builder>(),
+                                       label_values = std::make_shared<arrow::Int32Builder>();
   arrow::ListBuilder ids{arrow::default_memory_pool(), id_values, schema()->field(0)->type()};
   arrow::ListBuilder labels{arrow::default_memory_pool(), label_values, schema()->field(1)->type()};
   arrow::Int32Builder supervised, largest, smallest;
@@ -139,7 +148,9 @@ struct TokenFileWriter::Impl {
   }
   void flush() {
     if (pending == 0) return;
-    const auto batch = arrow::RecordBatch::Make(schema(), pending, {finish(ids), finish(labels), finish(supervised), finish(dropped), finish(largest), finish(smallest)});
+    const auto batch = arrow::RecordBatch::Make(
+        schema(), pending,
+        {finish(ids), finish(labels), finish(supervised), finish(dropped), finish(largest), finish(smallest)});
     check_written(writer->WriteRecordBatch(*batch), path);
     pending = 0;
   }
@@ -160,7 +171,8 @@ std::int64_t TokenFileWriter::rows() const noexcept { return impl_->rows; }
 
 void TokenFileWriter::add(EncodedRow row) {
   Impl& to = *impl_;
-  if (row.labels && row.labels->size() != row.ids.size()) throw InternalError(cat(row.labels->size(), " labels for ", row.ids.size(), " tokens"));
+  if (row.labels && row.labels->size() != row.ids.size())
+    throw InternalError(cat(row.labels->size(), " labels for ", row.ids.size(), " tokens"));
   const TokenCounts counts = count_tokens(row.ids, row.labels ? *row.labels : row.ids);
   const auto size = static_cast<std::int64_t>(row.ids.size());
   check_written(to.ids.Append(), to.path);

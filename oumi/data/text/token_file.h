@@ -1,4 +1,5 @@
-// Encoded samples on disk: a memory-mapped Arrow IPC file, in a cache keyed by everything that the tokens depend on. No torch here.
+// Encoded samples on disk: a memory-mapped Arrow IPC file, in a cache keyed by everything that the tokens depend on. No torch
+// here.
 #pragma once
 
 #include <cstdint>

@@ -21,9 +21,10 @@ struct TokenReport {
   std::vector<std::string> lines(const std::string& key) const;
 };
 
-// Counts a map-style dataset of tokens. With `vocab_size`, throws UserError naming the sample and the first token id (or label) that
-// is not in [0, vocab_size); and throws when nothing at all is supervised. Reads samples only where their counts aren't known.
-// `key` is the config's section, for errors.
-TokenReport report_tokens(const DatasetPtr& dataset, const std::string& key, std::optional<std::int64_t> vocab_size = std::nullopt);
+// Counts a map-style dataset of tokens. With `vocab_size`, throws UserError naming the sample and the first token id (or label)
+// that is not in [0, vocab_size); and throws when nothing at all is supervised. Reads samples only where their counts aren't
+// known. `key` is the config's section, for errors.
+TokenReport report_tokens(const DatasetPtr& dataset, const std::string& key,
+                          std::optional<std::int64_t> vocab_size = std::nullopt);
 
 }  // namespace oumi

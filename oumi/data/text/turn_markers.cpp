@@ -13,13 +13,17 @@ constexpr const char* kUser = "<<__U__>>";
 constexpr const char* kAssistant = "<<__A__>>";
 constexpr const char* kHint = "give response_template (and end_of_turn_template for ALL_ASSISTANT_TURNS) in collator_kwargs";
 
-[[noreturn]] void cannot_detect(const std::string& why) { throw UserError("model.chat_template", "its turns cannot be told apart: " + why, kHint); }
+[[noreturn]] void cannot_detect(const std::string& why) {
+  throw UserError("model.chat_template", "its turns cannot be told apart: " + why, kHint);
+}
 
 void strip_newlines(std::string& text) {
   while (text.ends_with('\n')) text.pop_back();
 }
 
-TokenIds ids_of(const Tokenizer& tokenizer, const std::string& text) { return tokenizer.encode(text, {.add_special_tokens = false}); }
+TokenIds ids_of(const Tokenizer& tokenizer, const std::string& text) {
+  return tokenizer.encode(text, {.add_special_tokens = false});
+}
 
 Json probe(bool with_system, std::size_t turns) {
   Json messages = Json::array();
@@ -41,7 +45,8 @@ TokenIds end_of_turn(const Tokenizer& tokenizer, const std::string& after_last, 
 
 std::string response_header(const Tokenizer& tokenizer, const std::string& header, const TokenIds& end) {
   TokenIds ids = ids_of(tokenizer, header);
-  if (!end.empty() && ids.size() >= end.size() && std::equal(end.begin(), end.end(), ids.begin())) ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(end.size()));
+  if (!end.empty() && ids.size() >= end.size() && std::equal(end.begin(), end.end(), ids.begin()))
+    ids.erase(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(end.size()));
   std::string text = tokenizer.decode(ids);
   // An empty block of thoughts that some templates put first is the model's own.
   if (const std::size_t think = text.find("<think>"); think != std::string::npos) {
@@ -73,7 +78,9 @@ std::optional<TokenIds> marker_of(const Kwargs& kwargs, const char* name, const 
   if (value == nullptr || value->is_null()) return std::nullopt;
   if (value->is_array()) return kwargs.require<TokenIds>(name);
   const TokenIds ids = ids_of(tokenizer, kwargs.require<std::string>(name));
-  if (ids.empty()) throw UserError(kwargs.origin() + "." + name, "expected text with at least one token, got '" + value->get<std::string>() + "'");
+  if (ids.empty())
+    throw UserError(kwargs.origin() + "." + name,
+                    "expected text with at least one token, got '" + value->get<std::string>() + "'");
   return ids;
 }
 
@@ -109,30 +116,45 @@ DetectedMarkers detect_turn_markers(const Tokenizer& tokenizer) {
   found.response_template = response_header(tokenizer, text.substr(user + size, second - user - size), found.end_of_turn);
   found.response_template = clamp_to_generation_prompt(chat, found.response_template, probe(with_system, 3));
   if (trim(found.response_template).empty()) cannot_detect("nothing stands before an answer");
-  if (found.end_of_turn.empty() || trim(tokenizer.decode(found.end_of_turn)).empty()) cannot_detect("nothing stands after an answer");
+  if (found.end_of_turn.empty() || trim(tokenizer.decode(found.end_of_turn)).empty())
+    cannot_detect("nothing stands after an answer");
   return found;
 }
 
-TurnMaskOptions completion_masks(const DatasetSplitParams& split, const Kwargs& kwargs, const Tokenizer& tokenizer, const std::string& key) {
-  const auto response = marker_of(kwargs, "response_template", tokenizer), instruction = marker_of(kwargs, "instruction_template", tokenizer);
+TurnMaskOptions completion_masks(const DatasetSplitParams& split, const Kwargs& kwargs, const Tokenizer& tokenizer,
+                                 const std::string& key) {
+  const auto response = marker_of(kwargs, "response_template", tokenizer),
+             instruction = marker_of(kwargs, "instruction_template", tokenizer);
   const auto turn_end = marker_of(kwargs, "end_of_turn_template", tokenizer);
-  const auto tool = marker_of(kwargs, "tool_response_template", tokenizer), tool_end = marker_of(kwargs, "end_of_tool_response_template", tokenizer);
+  const auto tool = marker_of(kwargs, "tool_response_template", tokenizer),
+             tool_end = marker_of(kwargs, "end_of_tool_response_template", tokenizer);
   if (tool.has_value() != tool_end.has_value()) {
-    throw UserError(kwargs.origin(), "tool_response_template and end_of_tool_response_template go together, got one of them", "set both");
+    throw UserError(kwargs.origin(), "tool_response_template and end_of_tool_response_template go together, got one of them",
+                    "set both");
   }
   TurnMaskOptions options;
   options.pad_id = tokenizer.pad_id();
-  options.markers = {response.value_or(TokenIds{}), instruction.value_or(TokenIds{}), turn_end.value_or(TokenIds{}), tool.value_or(TokenIds{}), tool_end.value_or(TokenIds{})};
+  options.markers = {response.value_or(TokenIds{}), instruction.value_or(TokenIds{}), turn_end.value_or(TokenIds{}),
+                     tool.value_or(TokenIds{}), tool_end.value_or(TokenIds{})};
   const std::string named = kwargs.get<std::string>("train_target", "");
-  if (!named.empty()) options.turns = parse_target(named, kwargs.origin() + ".train_target");
-  else if (split.train_target) options.turns = *split.train_target == TrainTarget::kAllAssistantTurns ? TrainedTurns::kAllAssistantTurns : TrainedTurns::kFinalAssistantTurn;
-  else if (!response) throw UserError(key + ".train_target", "text_completions_only_with_padding does not know what to train on", "set train_target, or response_template in collator_kwargs");
-  else if (turn_end) options.turns = TrainedTurns::kAllAssistantTurns;
-  else if (instruction) options.turns = TrainedTurns::kInstructionResponse;
-  else options.turns = TrainedTurns::kFinalAssistantTurn;
+  if (!named.empty())
+    options.turns = parse_target(named, kwargs.origin() + ".train_target");
+  else if (split.train_target)
+    options.turns = *split.train_target == TrainTarget::kAllAssistantTurns ? TrainedTurns::kAllAssistantTurns
+                                                                           : TrainedTurns::kFinalAssistantTurn;
+  else if (!response)
+    throw UserError(key + ".train_target", "text_completions_only_with_padding does not know what to train on",
+                    "set train_target, or response_template in collator_kwargs");
+  else if (turn_end)
+    options.turns = TrainedTurns::kAllAssistantTurns;
+  else if (instruction)
+    options.turns = TrainedTurns::kInstructionResponse;
+  else
+    options.turns = TrainedTurns::kFinalAssistantTurn;
 
   if (options.turns == TrainedTurns::kInstructionResponse && (!response || !instruction)) {
-    throw UserError(kwargs.origin(), "train_target _legacy_instruction_response needs response_template and instruction_template", "set both");
+    throw UserError(kwargs.origin(),
+                    "train_target _legacy_instruction_response needs response_template and instruction_template", "set both");
   }
   const bool needs_end = options.turns == TrainedTurns::kAllAssistantTurns && !turn_end;
   if (!response || needs_end) {

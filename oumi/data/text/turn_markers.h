@@ -20,9 +20,10 @@ DetectedMarkers detect_turn_markers(const Tokenizer& tokenizer);
 
 // What the text_completions_only_with_padding collator masks. Reads from its kwargs: response_template, instruction_template,
 // end_of_turn_template, tool_response_template, end_of_tool_response_template (text, or a list of token ids) and train_target.
-// The targets are those of the config, and, without one, what the given templates imply: an end_of_turn_template all assistant turns,
-// an instruction_template everything but instructions, a response_template alone the final turn. Templates that a target needs
-// and that aren't given are detected. Throws UserError naming `key` (data.train).
-TurnMaskOptions completion_masks(const DatasetSplitParams& split, const Kwargs& kwargs, const Tokenizer& tokenizer, const std::string& key);
+// The targets are those of the config, and, without one, what the given templates imply: an end_of_turn_template all assistant
+// turns, an instruction_template everything but instructions, a response_template alone the final turn. Templates that a target
+// needs and that aren't given are detected. Throws UserError naming `key` (data.train).
+TurnMaskOptions completion_masks(const DatasetSplitParams& split, const Kwargs& kwargs, const Tokenizer& tokenizer,
+                                 const std::string& key);
 
 }  // namespace oumi

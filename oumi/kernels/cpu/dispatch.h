@@ -1,7 +1,6 @@
 // Between tensors and the loops of simd.h: which tensors have a fused form, and pointers of the right type.
 #pragma once
 
-
 #include <algorithm>
 #include <initializer_list>
 #include <type_traits>
@@ -13,7 +12,8 @@
 namespace oumi::kernels::cpu {
 
 inline bool has_loops(const Tensor& tensor) {
-  return tensor.device().is_cpu() && tensor.layout() == at::kStrided && (tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kBFloat16);
+  return tensor.device().is_cpu() && tensor.layout() == at::kStrided &&
+         (tensor.scalar_type() == at::kFloat || tensor.scalar_type() == at::kBFloat16);
 }
 
 inline bool have_loops(std::initializer_list<std::reference_wrapper<const Tensor>> tensors) {

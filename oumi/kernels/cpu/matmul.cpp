@@ -5,8 +5,9 @@
 #include <c10/core/GradMode.h>
 
 // Exported by LibTorch builds that carry MKL; Fortran's interface, column-major. Absent elsewhere.
-extern "C" __attribute__((weak)) void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n, const int* k, const float* alpha,
-                                             const float* a, const int* lda, const float* b, const int* ldb, const float* beta, float* c, const int* ldc);
+extern "C" __attribute__((weak)) void sgemm_(const char* transpose_a, const char* transpose_b, const int* m, const int* n,
+                                             const int* k, const float* alpha, const float* a, const int* lda, const float* b,
+                                             const int* ldb, const float* beta, float* c, const int* ldc);
 extern "C" __attribute__((weak)) int MKL_Set_Num_Threads_Local(int threads);
 
 namespace oumi::kernels::cpu {
@@ -28,7 +29,8 @@ OneThread::~OneThread() {
   if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
 }
 
-void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, float alpha, Matrix a, Matrix b, float beta, float* out, std::int64_t out_stride) {
+void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, float alpha, Matrix a, Matrix b, float beta,
+              float* out, std::int64_t out_stride) {
   if (sgemm_ != nullptr) {
     // Row-major out = a b is column-major out^T = b^T a^T.
     const int m = static_cast<int>(columns), n = static_cast<int>(rows), k = static_cast<int>(inner);

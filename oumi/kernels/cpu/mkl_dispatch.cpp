@@ -1,5 +1,5 @@
-// MKL asks this function whether it runs on an Intel processor, and LibTorch's call resolves to the definition here, which comes before MKL's own in
-// the order of symbols. Where LibTorch carries no MKL, nobody calls it.
+// MKL asks this function whether it runs on an Intel processor, and LibTorch's call resolves to the definition here, which
+// comes before MKL's own in the order of symbols. Where LibTorch carries no MKL, nobody calls it.
 #include <dlfcn.h>
 
 #include <atomic>
@@ -14,7 +14,8 @@ std::atomic<bool> widest_products{false};
 
 bool has_avx512() {
 #if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl");
 #else
   return false;
 #endif

@@ -5,7 +5,8 @@
 
 namespace oumi::kernels::cpu {
 
-void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain, c10::function_ref<void(std::int64_t, std::int64_t)> action) {
+void parallel_for(std::int64_t begin, std::int64_t end, std::int64_t grain,
+                  c10::function_ref<void(std::int64_t, std::int64_t)> action) {
   at::parallel_for(begin, end, grain, action);
 }
 

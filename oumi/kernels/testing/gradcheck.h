@@ -38,21 +38,24 @@ inline void expect_close(const Tensor& actual, const Tensor& expected, Tolerance
   ASSERT_TRUE(actual.defined()) << what << ": undefined";
   ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
   if (actual.numel() == 0) return;
-  const Tensor a = actual.detach().to(at::kDouble).contiguous().view({-1}), b = expected.detach().to(at::kDouble).contiguous().view({-1});
+  const Tensor a = actual.detach().to(at::kDouble).contiguous().view({-1}),
+               b = expected.detach().to(at::kDouble).contiguous().view({-1});
   const Tensor excess = (a - b).abs() - (tolerance.absolute + tolerance.relative * b.abs());
   const Tensor bad = excess.gt(0).logical_or(a.isfinite().logical_not());
   if (!bad.any().item<bool>()) return;
   const auto worst = excess.nan_to_num(1e300).argmax().item<std::int64_t>();
-  ADD_FAILURE() << what << ": element " << worst << " of shape " << actual.sizes() << ": got " << a[worst].item<double>() << ", expected "
-                << b[worst].item<double>() << " within " << tolerance.relative << " relative and " << tolerance.absolute << " absolute; "
-                << bad.sum().item<std::int64_t>() << " of " << a.numel() << " elements are off";
+  ADD_FAILURE() << what << ": element " << worst << " of shape " << actual.sizes() << ": got " << a[worst].item<double>()
+                << ", expected " << b[worst].item<double>() << " within " << tolerance.relative << " relative and "
+                << tolerance.absolute << " absolute; " << bad.sum().item<std::int64_t>() << " of " << a.numel()
+                << " elements are off";
 }
 
 using TensorFunction = std::function<std::vector<Tensor>(const std::vector<Tensor>&)>;
 
-// Compares the gradients of a random projection of `function`'s outputs with central differences, for every element of each float64
-// input that requires a gradient. The step's error is of order step^2, rounding's of 1e-16 / step.
-inline void gradcheck(const TensorFunction& function, const std::vector<Tensor>& inputs, Tolerance tolerance = {1e-5, 1e-7}, double step = 1e-5) {
+// Compares the gradients of a random projection of `function`'s outputs with central differences, for every element of each
+// float64 input that requires a gradient. The step's error is of order step^2, rounding's of 1e-16 / step.
+inline void gradcheck(const TensorFunction& function, const std::vector<Tensor>& inputs, Tolerance tolerance = {1e-5, 1e-7},
+                      double step = 1e-5) {
   std::vector<Tensor> weights;
   const auto loss_of = [&](const std::vector<Tensor>& arguments) {
     const std::vector<Tensor> outputs = function(arguments);

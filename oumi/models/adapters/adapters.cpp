@@ -32,7 +32,9 @@ std::vector<std::string> usual_targets(const Model& model) {
   static const std::set<std::string> kQueryAndValue = {"llama", "mistral", "gemma2", "gemma3_text", "qwen2", "qwen3"};
   if (kQueryAndValue.contains(type)) return {"q_proj", "v_proj"};
   if (type == "gpt2") return {"c_attn"};
-  throw UserError("peft.lora_target_modules", cat("expected the modules to adapt: there is no usual choice for ", type.empty() ? model.model_type() : type, ", got none"),
+  throw UserError("peft.lora_target_modules",
+                  cat("expected the modules to adapt: there is no usual choice for ", type.empty() ? model.model_type() : type,
+                      ", got none"),
                   "all-linear adapts every linear layer");
 }
 
@@ -45,7 +47,8 @@ bool is_expert(const std::string& name, const std::set<std::string>& modules) {
 
 bool is_saved_module(const LoraConfig& config, const std::string& name) {
   return std::any_of(config.modules_to_save.begin(), config.modules_to_save.end(), [&](const std::string& saved) {
-    return name == saved || name.ends_with("." + saved) || name.find("." + saved + ".") != std::string::npos || name.starts_with(saved + ".");
+    return name == saved || name.ends_with("." + saved) || name.find("." + saved + ".") != std::string::npos ||
+           name.starts_with(saved + ".");
   });
 }
 
@@ -60,15 +63,21 @@ std::vector<LinearLayer> choose_layers(const Model& model, const LoraConfig& con
   for (const auto& item : model.named_modules("", false)) {
     const std::string& name = item.key();
     auto* linear = dynamic_cast<nn::LinearImpl*>(item.value().get());
-    if (config.targets.all_linear ? linear == nullptr || linear == head || is_expert(name, names) : !config.targets.matches(name)) continue;
+    if (config.targets.all_linear ? linear == nullptr || linear == head || is_expert(name, names)
+                                  : !config.targets.matches(name))
+      continue;
     if ((exclude && std::regex_match(name, *exclude)) || is_saved_module(config, name)) continue;
     if (linear == nullptr) {
-      throw UserError("peft.lora_target_modules", cat("expected linear layers of oumi::nn, got '", name, "', a module of class ", class_name(typeid(*item.value()))),
-                      "adapters on other layers are not built");
+      throw UserError(
+          "peft.lora_target_modules",
+          cat("expected linear layers of oumi::nn, got '", name, "', a module of class ", class_name(typeid(*item.value()))),
+          "adapters on other layers are not built");
     }
     if (linear == head && language->dimensions().tie_word_embeddings) {
-      throw UserError("peft.lora_target_modules", cat("expected layers with weights of their own, got '", name, "', the head, which is tied to the embedding"),
-                      "leave it out, or load the model with tie_word_embeddings: false in model.model_kwargs");
+      throw UserError(
+          "peft.lora_target_modules",
+          cat("expected layers with weights of their own, got '", name, "', the head, which is tied to the embedding"),
+          "leave it out, or load the model with tie_word_embeddings: false in model.model_kwargs");
     }
     chosen.push_back({name, linear});
   }
@@ -76,7 +85,8 @@ std::vector<LinearLayer> choose_layers(const Model& model, const LoraConfig& con
   std::set<std::string> linears;
   for (const LinearLayer& layer : linear_layers(model)) linears.insert(layer.name.substr(layer.name.rfind('.') + 1));
   throw UserError("peft.lora_target_modules", "expected names of linear layers of the model, got none that matches",
-                  linears.empty() ? "the model has no linear layer of oumi::nn" : "the model's are " + join({linears.begin(), linears.end()}, ", "));
+                  linears.empty() ? "the model has no linear layer of oumi::nn"
+                                  : "the model's are " + join({linears.begin(), linears.end()}, ", "));
 }
 
 void freeze(const Model& model) {
@@ -96,14 +106,16 @@ std::vector<std::pair<std::string, torch::nn::Module*>> saved_modules(const Mode
     }
   }
   for (const std::string& saved : config.modules_to_save) {
-    if (!used.contains(saved)) throw UserError("peft.lora_modules_to_save", "expected names of the model's modules, got '" + saved + "'");
+    if (!used.contains(saved))
+      throw UserError("peft.lora_modules_to_save", "expected names of the model's modules, got '" + saved + "'");
   }
   const auto* language = dynamic_cast<const LanguageModel*>(&model);
   if (language != nullptr && language->dimensions().tie_word_embeddings) {
     auto* writable = const_cast<LanguageModel*>(language);
     for (const auto& [name, module] : found) {
       if (module != writable->input_embeddings().get() && module != writable->output_head().get()) continue;
-      throw UserError("peft.lora_modules_to_save", "expected modules with weights of their own, got '" + name + "': the model's embedding and head are tied",
+      throw UserError("peft.lora_modules_to_save",
+                      "expected modules with weights of their own, got '" + name + "': the model's embedding and head are tied",
                       "load it with tie_word_embeddings: false in model.model_kwargs");
     }
   }
@@ -118,7 +130,8 @@ void train_beside_adapters(const Model& model, const LoraConfig& config) {
     }
   }
   for (const LinearLayer& layer : linear_layers(model)) {
-    if (config.bias == "lora_only" && lora_of(*layer.module) != nullptr && layer.module->bias.defined()) layer.module->bias.requires_grad_(true);
+    if (config.bias == "lora_only" && lora_of(*layer.module) != nullptr && layer.module->bias.defined())
+      layer.module->bias.requires_grad_(true);
   }
   for (const auto& [name, module] : saved_modules(model, config)) {
     for (Tensor& parameter : module->parameters()) parameter.requires_grad_(true);
@@ -136,9 +149,8 @@ std::vector<std::string> adapted_names(const Model& model) {
   ModuleTargets by_end;
   by_end.names.emplace(ends.begin(), ends.end());
   const auto modules = model.named_modules("", false);
-  const bool exact = std::all_of(modules.begin(), modules.end(), [&](const auto& item) {
-    return names.contains(item.key()) == by_end.matches(item.key());
-  });
+  const bool exact = std::all_of(modules.begin(), modules.end(),
+                                 [&](const auto& item) { return names.contains(item.key()) == by_end.matches(item.key()); });
   const std::set<std::string>& shown = exact ? ends : names;
   return {shown.begin(), shown.end()};
 }
@@ -146,7 +158,8 @@ std::vector<std::string> adapted_names(const Model& model) {
 StateDict read_adapter_weights(const fs::path& directory) {
   if (fs::exists(directory / kWeights)) return load_safetensors(directory / kWeights);
   if (fs::exists(directory / "adapter_model.bin")) return load_torch_state_dict(directory / "adapter_model.bin");
-  throw UserError(directory.string(), std::string("no adapter found: expected ") + kWeights + " or adapter_model.bin", "is this the folder of a saved adapter?");
+  throw UserError(directory.string(), std::string("no adapter found: expected ") + kWeights + " or adapter_model.bin",
+                  "is this the folder of a saved adapter?");
 }
 
 // How the parameters of a model that is spread over ranks are spread, by the parameter itself: adapters' files have names of
@@ -175,7 +188,8 @@ struct Spread {
 void check_loaded(const StateDict& own, const Spread& spread, const StateDict& state, const std::string& origin) {
   for (const auto& [name, tensor] : own) {
     const Tensor* saved = state.find(name);
-    if (saved == nullptr) throw UserError(origin, "tensor '" + name + "' is missing", "the adapter belongs to another model or other settings");
+    if (saved == nullptr)
+      throw UserError(origin, "tensor '" + name + "' is missing", "the adapter belongs to another model or other settings");
     const TensorSplit* split = spread.of(tensor);
     const std::vector<std::int64_t> whole = split == nullptr ? tensor.sizes().vec() : split->whole_shape(tensor.sizes());
     if (saved->sizes() != c10::IntArrayRef(whole)) {
@@ -184,7 +198,9 @@ void check_loaded(const StateDict& own, const Spread& spread, const StateDict& s
     }
   }
   for (const auto& [name, tensor] : state) {
-    if (!own.contains(name)) throw UserError(origin, "tensor '" + name + "' has no place in the model", "the adapter belongs to another model or other settings");
+    if (!own.contains(name))
+      throw UserError(origin, "tensor '" + name + "' has no place in the model",
+                      "the adapter belongs to another model or other settings");
   }
 }
 
@@ -221,8 +237,9 @@ bool is_adapter_folder(const fs::path& directory) { return fs::exists(directory 
 
 void load_adapter(Model& model, const fs::path& directory, const LoadAdapterOptions& options) {
   if (!is_adapter_folder(directory)) {
-    throw UserError(directory.string(), std::string("no adapter found: expected ") + kConfig,
-                    fs::exists(directory) ? "is this the folder of a saved adapter?" : "the folder does not exist; check the path");
+    throw UserError(
+        directory.string(), std::string("no adapter found: expected ") + kConfig,
+        fs::exists(directory) ? "is this the folder of a saved adapter?" : "the folder does not exist; check the path");
   }
   if (has_adapters(model)) throw UserError(directory.string(), "expected a model without adapters, got one that has them");
   LoraConfig config = read_adapter_config(directory / kConfig);
@@ -238,11 +255,15 @@ void load_adapter(Model& model, const fs::path& directory, const LoadAdapterOpti
     if (!name.ends_with(end)) continue;
     const std::string module = name.substr(0, name.size() - end.size());
     const auto found = module.starts_with(kPrefix) ? layers.find(module.substr(std::string(kPrefix).size())) : layers.end();
-    if (found == layers.end()) throw UserError(origin, "tensor '" + name + "': the model has no linear layer of that name", "the adapter belongs to another model");
+    if (found == layers.end())
+      throw UserError(origin, "tensor '" + name + "': the model has no linear layer of that name",
+                      "the adapter belongs to another model");
     nn::LoraOptions lora = config.options_for(found->first);
     if (tensor.dim() != 2 || tensor.size(0) != lora.rank) {
-      throw UserError(origin, cat("tensor '", name, "': expected [", lora.rank, ", ", found->second->in_features(), "], got ", tensor.sizes()),
-                      "adapter_config.json and the weights do not belong together");
+      throw UserError(
+          origin,
+          cat("tensor '", name, "': expected [", lora.rank, ", ", found->second->in_features(), "], got ", tensor.sizes()),
+          "adapter_config.json and the weights do not belong together");
     }
     nn::add_lora(*found->second, lora);
     any = true;
@@ -270,11 +291,13 @@ StateDict adapter_state_dict(const Model& model) {
     state.set(kPrefix + layer.name + ".lora_B.weight", adapter->lora_B()->weight);
     adapted_biases.insert(layer.name + ".bias");
     // PEFT's wrapper holds the layer itself as base_layer.
-    if (config->bias != "none" && layer.module->bias.defined()) state.set(kPrefix + layer.name + ".base_layer.bias", layer.module->bias);
+    if (config->bias != "none" && layer.module->bias.defined())
+      state.set(kPrefix + layer.name + ".base_layer.bias", layer.module->bias);
   }
   if (config->bias == "all") {
     for (const auto& item : model.named_parameters()) {
-      if (item.key().find("bias") != std::string::npos && !adapted_biases.contains(item.key())) state.set(kPrefix + item.key(), item.value());
+      if (item.key().find("bias") != std::string::npos && !adapted_biases.contains(item.key()))
+        state.set(kPrefix + item.key(), item.value());
     }
   }
   for (const auto& [name, module] : saved_modules(model, *config)) {
@@ -300,7 +323,8 @@ void save_adapter(const Model& model, const fs::path& directory) {
   make_directories(directory);
   save_safetensors(directory / kWeights, state);
   const auto* language = dynamic_cast<const LanguageModel*>(&model);
-  const bool transposed = language != nullptr && language->config().value("model_type", std::string()) == "gpt2";  // Conv1D there
+  const bool transposed =
+      language != nullptr && language->config().value("model_type", std::string()) == "gpt2";  // Conv1D there
   write_file_atomically(directory / kConfig, adapter_config_json(*config, adapted_names(model), transposed).dump(2) + "\n");
 }
 

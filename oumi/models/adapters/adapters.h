@@ -11,8 +11,8 @@ namespace oumi {
 
 // Puts adapters on the linear layers that `config` targets and freezes everything else but its modules_to_save and biases.
 // Layers are chosen as PEFT does: names by their end or an expression, all-linear = every linear layer but a language model's
-// head (and, of mixtures of experts, router and experts), unset = the family's own. Throws UserError when nothing matches, when a
-// match is no linear layer of ours, and when the model has adapters already.
+// head (and, of mixtures of experts, router and experts), unset = the family's own. Throws UserError when nothing matches, when
+// a match is no linear layer of ours, and when the model has adapters already.
 void add_lora(Model& model, LoraConfig config);
 
 bool has_adapters(const Model& model);

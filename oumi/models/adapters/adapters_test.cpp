@@ -81,7 +81,8 @@ void expect_close(const Tensor& actual, const Tensor& expected, double tolerance
 // GPT-2's key biases shift all scores of a query alike, so softmax takes them out: their gradient is rounding, which Adam's
 // normalised step blows up. They are compared by how far 20 steps of 5e-3 can part two of them, the rest by `tolerance`.
 void expect_trained_alike(const Tensor& actual, const Tensor& expected, double tolerance, const std::string& what) {
-  if (!what.ends_with("c_attn.bias") && !what.ends_with("c_attn.base_layer.bias")) return expect_close(actual, expected, tolerance, what);
+  if (!what.ends_with("c_attn.bias") && !what.ends_with("c_attn.base_layer.bias"))
+    return expect_close(actual, expected, tolerance, what);
   ASSERT_EQ(actual.sizes(), expected.sizes()) << what;
   const auto own = actual.chunk(3), wanted = expected.chunk(3);
   expect_close(own[0], wanted[0], tolerance, what + " (query)");
@@ -122,14 +123,16 @@ TEST(Adapters, TrainAsPeftDoes) {
     const c10::AutoGradMode no_grad(false);
     const Batch inputs{{"input_ids", batch(0).at("input_ids").narrow(0, 0, 1)}};
     const Tensor logits = (*model)(inputs).logits()[0][-1];
-    for (std::int64_t i = 0; i < logits.numel(); ++i) EXPECT_NEAR(logits[i].item<double>(), expected["logits"][static_cast<std::size_t>(i)].get<double>(), 2e-4) << name;
+    for (std::int64_t i = 0; i < logits.numel(); ++i)
+      EXPECT_NEAR(logits[i].item<double>(), expected["logits"][static_cast<std::size_t>(i)].get<double>(), 2e-4) << name;
 
     // Merged: by a save, which leaves the model as it is, and for good.
     const TemporaryDirectory folder;
     save_base_model(*model, folder.path(), AdapterSaving::kMerged);
     EXPECT_TRUE(at::equal((*model)(inputs).logits()[0][-1], logits)) << name;
     const StateDict saved = load_weights(folder.path());
-    for (const auto& [key, tensor] : load_safetensors(golden(name) / "merged.safetensors")) expect_trained_alike(saved.at(key), tensor, 1e-4, name + " merged " + key);
+    for (const auto& [key, tensor] : load_safetensors(golden(name) / "merged.safetensors"))
+      expect_trained_alike(saved.at(key), tensor, 1e-4, name + " merged " + key);
     const ModelPtr again = build_model({.model_name = folder.path().string()});
     again->eval();
     expect_close((*again)(inputs).logits()[0][-1], logits, 2e-5, name + " merged logits");
@@ -154,9 +157,11 @@ TEST(Adapters, SavedFolderComesBackEqual) {
     EXPECT_EQ(first.names(), second.names());
     for (const auto& [key, tensor] : first) EXPECT_TRUE(at::equal(tensor, second.at(key))) << name << " " << key;
     // PEFT's own keys that matter, written as PEFT writes them.
-    const Json ours = read_json_file(folder.path() / "adapter_config.json"), theirs = read_json_file(golden(name) / "start" / "adapter_config.json");
-    for (const char* key : {"r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "fan_in_fan_out", "peft_type", "task_type", "modules_to_save", "rank_pattern",
-                            "alpha_pattern", "exclude_modules", "init_lora_weights", "use_dora"}) {
+    const Json ours = read_json_file(folder.path() / "adapter_config.json"),
+               theirs = read_json_file(golden(name) / "start" / "adapter_config.json");
+    for (const char* key :
+         {"r", "lora_alpha", "lora_dropout", "bias", "use_rslora", "fan_in_fan_out", "peft_type", "task_type",
+          "modules_to_save", "rank_pattern", "alpha_pattern", "exclude_modules", "init_lora_weights", "use_dora"}) {
       EXPECT_EQ(ours[key], theirs[key]) << name << " " << key;
     }
   }
@@ -172,23 +177,30 @@ TEST(Adapters, TargetsFollowPeft) {
     }
     return names;
   };
-  EXPECT_THAT(adapted({}), ElementsAre("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj", "model.layers.1.self_attn.q_proj",
-                                       "model.layers.1.self_attn.v_proj"));
+  EXPECT_THAT(adapted({}), ElementsAre("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.v_proj",
+                                       "model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.v_proj"));
   EXPECT_EQ(adapted({.targets = {.all_linear = true}}).size(), 14U);  // not the head
-  EXPECT_THAT(adapted({.targets = {.names = {{"layers.1.mlp.up_proj", "lm_head"}}}}), ElementsAre("model.layers.1.mlp.up_proj", "lm_head"));
-  EXPECT_THAT(adapted({.targets = {.pattern = ".*\\.0\\..*(q|o)_proj"}}), ElementsAre("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"));
-  EXPECT_THAT(adapted({.targets = {.names = {{"q_proj"}}}, .exclude = "(.*layers\\.0.*)"}), ElementsAre("model.layers.1.self_attn.q_proj"));
-  EXPECT_THAT(error_of([&] { adapted({.targets = {.names = {{"q_porj"}}}}); }), HasSubstr("the model's are down_proj, gate_proj, k_proj"));
-  EXPECT_THAT(error_of([&] { adapted({.targets = {.names = {{"self_attn"}}}}); }), HasSubstr("got 'model.layers.0.self_attn', a module of class"));
+  EXPECT_THAT(adapted({.targets = {.names = {{"layers.1.mlp.up_proj", "lm_head"}}}}),
+              ElementsAre("model.layers.1.mlp.up_proj", "lm_head"));
+  EXPECT_THAT(adapted({.targets = {.pattern = ".*\\.0\\..*(q|o)_proj"}}),
+              ElementsAre("model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"));
+  EXPECT_THAT(adapted({.targets = {.names = {{"q_proj"}}}, .exclude = "(.*layers\\.0.*)"}),
+              ElementsAre("model.layers.1.self_attn.q_proj"));
+  EXPECT_THAT(error_of([&] { adapted({.targets = {.names = {{"q_porj"}}}}); }),
+              HasSubstr("the model's are down_proj, gate_proj, k_proj"));
+  EXPECT_THAT(error_of([&] { adapted({.targets = {.names = {{"self_attn"}}}}); }),
+              HasSubstr("got 'model.layers.0.self_attn', a module of class"));
   EXPECT_THAT(error_of([&] { adapted({.modules_to_save = {"haed"}}); }), HasSubstr("got 'haed'"));
-  EXPECT_THAT(error_of([] { add_lora(*base_model("llama_default"), {.modules_to_save = {"lm_head"}}); }), HasSubstr("embedding and head are tied"));
+  EXPECT_THAT(error_of([] { add_lora(*base_model("llama_default"), {.modules_to_save = {"lm_head"}}); }),
+              HasSubstr("embedding and head are tied"));
 }
 
 TEST(Adapters, CustomModelsNeedTargets) {
   auto model = make_model<SimpleModel>();
   EXPECT_THAT(error_of([&] { add_lora(*model, {}); }), HasSubstr("no usual choice for SimpleModel"));
   add_lora(*model, {.targets = {.all_linear = true}});
-  EXPECT_THAT(adapter_state_dict(*model).names(), ElementsAre("base_model.model.fc1.lora_A.weight", "base_model.model.fc1.lora_B.weight"));
+  EXPECT_THAT(adapter_state_dict(*model).names(),
+              ElementsAre("base_model.model.fc1.lora_A.weight", "base_model.model.fc1.lora_B.weight"));
   const TemporaryDirectory folder;
   save_base_model(*model, folder.path(), AdapterSaving::kWithout);
   EXPECT_FALSE(load_weights(folder.path()).contains("fc1.lora_A.weight"));
@@ -196,7 +208,9 @@ TEST(Adapters, CustomModelsNeedTargets) {
 }
 
 TEST(Adapters, FoldersThatDoNotFitAreRefused) {
-  const auto load = [](const std::string& base, const fs::path& folder) { return error_of([&] { load_adapter(*base_model(base), folder); }); };
+  const auto load = [](const std::string& base, const fs::path& folder) {
+    return error_of([&] { load_adapter(*base_model(base), folder); });
+  };
   EXPECT_THAT(load("llama_default", golden("gpt2_bias") / "start"), HasSubstr("the model has no linear layer of that name"));
   EXPECT_THAT(load("llama_default", golden("nowhere")), HasSubstr("the folder does not exist"));
   const TemporaryDirectory folder;
@@ -216,8 +230,10 @@ TEST(Adapters, FoldersThatDoNotFitAreRefused) {
 }
 
 TEST(Adapters, InitialisationsThatAreNotBuiltSayWhichAre) {
-  EXPECT_THAT(error_of([] { lora_config({.lora_init_weights = LoraWeightInitialization::kPisa}); }), HasSubstr("expected DEFAULT, GAUSSIAN or RANDOM, got PISA"));
-  EXPECT_THAT(error_of([] { lora_config({.lora_target_parameters = {{"mlp.experts"}}}); }), HasSubstr("[peft.lora_target_parameters]"));
+  EXPECT_THAT(error_of([] { lora_config({.lora_init_weights = LoraWeightInitialization::kPisa}); }),
+              HasSubstr("expected DEFAULT, GAUSSIAN or RANDOM, got PISA"));
+  EXPECT_THAT(error_of([] { lora_config({.lora_target_parameters = {{"mlp.experts"}}}); }),
+              HasSubstr("[peft.lora_target_parameters]"));
   EXPECT_TRUE(lora_config({.lora_target_modules = {{"All-Linear"}}}).targets.all_linear);
   EXPECT_EQ(lora_config({.lora_exclude_modules = {{".*vision.*", "x"}}}).exclude, "(.*vision.*)|(x)");
 }
@@ -225,13 +241,16 @@ TEST(Adapters, InitialisationsThatAreNotBuiltSayWhichAre) {
 TEST(QuantizedModel, LinearsShrinkTheHeadStaysAndLoraTrains) {
   const ModelPtr model = base_model("llama_all");
   EXPECT_THAT(error_of([&] { quantize_model(*model, {.q_lora_bits = 8}); }), HasSubstr("8-bit base weights are not built"));
-  EXPECT_EQ(quantize_model(*model, {.bnb_4bit_quant_type = "nf4", .llm_int8_skip_modules = {{"o_proj"}}, .use_bnb_nested_quant = true}), 12);
+  EXPECT_EQ(quantize_model(*model,
+                           {.bnb_4bit_quant_type = "nf4", .llm_int8_skip_modules = {{"o_proj"}}, .use_bnb_nested_quant = true}),
+            12);
   std::set<std::string> dense;
   for (const auto& item : model->named_parameters()) {
     EXPECT_FALSE(item.value().requires_grad());
     if (item.value().dim() == 2) dense.insert(item.key());
   }
-  EXPECT_THAT(dense, ElementsAre("lm_head.weight", "model.embed_tokens.weight", "model.layers.0.self_attn.o_proj.weight", "model.layers.1.self_attn.o_proj.weight"));
+  EXPECT_THAT(dense, ElementsAre("lm_head.weight", "model.embed_tokens.weight", "model.layers.0.self_attn.o_proj.weight",
+                                 "model.layers.1.self_attn.o_proj.weight"));
   add_lora(*model, {.targets = {.all_linear = true}});
   const std::vector<double> losses = train(*model, 8);
   EXPECT_LT(model->operator()(batch(0)).loss().item<double>(), losses.front());

@@ -37,9 +37,18 @@ bool is_set(const Json& value) {
 }
 
 // Keys whose being set asks for another kind of adapter than plain LoRA.
-constexpr const char* kOtherKinds[] = {"use_dora",         "use_qalora",        "use_bdlora",           "lora_bias",
-                                       "megatron_config",  "layer_replication", "target_parameters",    "trainable_token_indices",
-                                       "alora_invocation_tokens", "arrow_config", "velora_config",      "monteclora_config"};
+constexpr const char* kOtherKinds[] = {"use_dora",
+                                       "use_qalora",
+                                       "use_bdlora",
+                                       "lora_bias",
+                                       "megatron_config",
+                                       "layer_replication",
+                                       "target_parameters",
+                                       "trainable_token_indices",
+                                       "alora_invocation_tokens",
+                                       "arrow_config",
+                                       "velora_config",
+                                       "monteclora_config"};
 
 std::vector<std::string> names_of(const Json& value, const std::string& where) {
   std::vector<std::string> names;
@@ -55,7 +64,8 @@ nn::LoraInit read_init(const Json& value, const std::string& where) {
   if (value == false) return nn::LoraInit::kRandom;
   const std::string word = value.is_string() ? to_lower(value.get<std::string>()) : value.dump();
   if (word == "gaussian") return nn::LoraInit::kGaussian;
-  if (word == "eva" || word == "orthogonal") return nn::LoraInit::kDefault;  // how the training began; the weights are in the file
+  if (word == "eva" || word == "orthogonal")
+    return nn::LoraInit::kDefault;  // how the training began; the weights are in the file
   refuse(where, "init_lora_weights: '" + word + "' changes the base weights, which the adapter's file does not hold");
 }
 
@@ -64,7 +74,8 @@ nn::LoraInit read_init(const Json& value, const std::string& where) {
 bool ModuleTargets::matches(const std::string& name) const {
   if (pattern) return std::regex_match(name, compiled(*pattern, "peft.lora_target_modules"));
   if (!names) return false;
-  return std::any_of(names->begin(), names->end(), [&](const std::string& target) { return name == target || name.ends_with("." + target); });
+  return std::any_of(names->begin(), names->end(),
+                     [&](const std::string& target) { return name == target || name.ends_with("." + target); });
 }
 
 nn::LoraOptions LoraConfig::options_for(const std::string& module) const {
@@ -80,8 +91,10 @@ LoraConfig lora_config(const PeftParams& params) {
   config.lora_alpha = static_cast<double>(params.lora_alpha);
   config.lora_dropout = params.lora_dropout;
   if (params.lora_target_parameters && !params.lora_target_parameters->empty()) {
-    throw UserError("peft.lora_target_parameters", "adapters on single parameters are not built: expected it unset, got " + params.lora_target_parameters->front(),
-                    "name modules in peft.lora_target_modules");
+    throw UserError(
+        "peft.lora_target_parameters",
+        "adapters on single parameters are not built: expected it unset, got " + params.lora_target_parameters->front(),
+        "name modules in peft.lora_target_modules");
   }
   if (params.lora_target_modules) {
     const std::vector<std::string>& names = *params.lora_target_modules;
@@ -104,7 +117,8 @@ LoraConfig lora_config(const PeftParams& params) {
     case LoraWeightInitialization::kRandom: config.init = nn::LoraInit::kRandom; break;
     case LoraWeightInitialization::kGaussian: config.init = nn::LoraInit::kGaussian; break;
     default:
-      throw UserError("peft.lora_init_weights", "expected DEFAULT, GAUSSIAN or RANDOM, got " + to_string(params.lora_init_weights) + ", which is not built");
+      throw UserError("peft.lora_init_weights", "expected DEFAULT, GAUSSIAN or RANDOM, got " +
+                                                    to_string(params.lora_init_weights) + ", which is not built");
   }
   config.task_type = to_string(params.lora_task_type);
   return config;
@@ -114,7 +128,8 @@ LoraConfig read_adapter_config(const std::filesystem::path& file) {
   const Json json = read_json_file(file);
   const std::string where = file.string();
   if (!json.is_object()) throw UserError(where, "expected a JSON object, got " + json_type_name(json));
-  if (json.contains("peft_type") && json["peft_type"] != "LORA") refuse(where, "peft_type: expected \"LORA\", got " + json["peft_type"].dump());
+  if (json.contains("peft_type") && json["peft_type"] != "LORA")
+    refuse(where, "peft_type: expected \"LORA\", got " + json["peft_type"].dump());
   for (const char* key : kOtherKinds) {
     if (json.contains(key) && is_set(json[key])) refuse(where, cat(key, ": is not built, got ", json[key].dump()));
   }
@@ -135,7 +150,8 @@ LoraConfig read_adapter_config(const std::filesystem::path& file) {
     } else if constexpr (std::is_same_v<T, bool>) {
       expect(key, value.is_boolean(), "bool");
     } else {
-      expect(key, std::is_integral_v<T> ? value.is_number_integer() : value.is_number(), std::is_integral_v<T> ? "int" : "float");
+      expect(key, std::is_integral_v<T> ? value.is_number_integer() : value.is_number(),
+             std::is_integral_v<T> ? "int" : "float");
     }
     target = value.get<T>();
   };
@@ -167,13 +183,16 @@ LoraConfig read_adapter_config(const std::filesystem::path& file) {
     config.targets.names = names_of(targets, where + ": target_modules");
   }
   if (const Json& exclude = value_of("exclude_modules"); exclude.is_string()) config.exclude = exclude.get<std::string>();
-  if (const Json& saved = value_of("modules_to_save"); saved.is_array()) config.modules_to_save = names_of(saved, where + ": modules_to_save");
+  if (const Json& saved = value_of("modules_to_save"); saved.is_array())
+    config.modules_to_save = names_of(saved, where + ": modules_to_save");
   return config;
 }
 
 Json adapter_config_json(const LoraConfig& config, const std::vector<std::string>& adapted_modules, bool fan_in_fan_out) {
   // A whole alpha is an int in PEFT's own files.
-  const auto number = [](double value) { return value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value); };
+  const auto number = [](double value) {
+    return value == std::floor(value) ? Json(static_cast<std::int64_t>(value)) : Json(value);
+  };
   Json init = true;
   if (config.init == nn::LoraInit::kGaussian) init = "gaussian";
   if (config.init == nn::LoraInit::kRandom) init = false;

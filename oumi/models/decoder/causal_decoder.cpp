@@ -61,8 +61,10 @@ void initialize_normal(torch::nn::Module& module, double std) {
   }
 }
 
-DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFactory& make_layer) : config_(std::move(config)), parallel_(nn::ParameterScope::current().tensor_parallel) {
-  embed_tokens = register_module("embed_tokens", nn::vocab_parallel_embedding(config_.dimensions.vocab_size, config_.dimensions.hidden_size));
+DecoderStackImpl::DecoderStackImpl(DecoderConfig config, const DecoderLayerFactory& make_layer)
+    : config_(std::move(config)), parallel_(nn::ParameterScope::current().tensor_parallel) {
+  embed_tokens = register_module("embed_tokens",
+                                 nn::vocab_parallel_embedding(config_.dimensions.vocab_size, config_.dimensions.hidden_size));
   embed_tokens->padding_idx = config_.padding_idx;
   embed_tokens->scale = config_.embedding_scale;
   const auto layers = register_module("layers", torch::nn::ModuleList());
@@ -91,8 +93,8 @@ Tensor DecoderStackImpl::forward(const DecoderInputs& inputs) {
 
 CausalDecoder::CausalDecoder(const DecoderConfig& config, const DecoderLayerFactory& make_layer) {
   model_ = register_module("model", DecoderStack(config, make_layer));
-  lm_head_ =
-      register_module("lm_head", nn::column_parallel_linear(config.dimensions.hidden_size, {config.dimensions.vocab_size}, /*with_bias=*/false));
+  lm_head_ = register_module("lm_head", nn::column_parallel_linear(config.dimensions.hidden_size,
+                                                                   {config.dimensions.vocab_size}, /*with_bias=*/false));
   if (config.dimensions.tie_word_embeddings) lm_head_->share_weight(model_->embed_tokens->weight);
 }
 

@@ -46,7 +46,8 @@ Gpt2Config read_gpt2(const HfConfig& config) {
 // Parameters: wte, wpe, h.N, ln_f.
 class GPT2ModelImpl : public Module {
  public:
-  explicit GPT2ModelImpl(const Gpt2Config& config) : max_positions_(config.max_positions), parallel_(nn::ParameterScope::current().tensor_parallel) {
+  explicit GPT2ModelImpl(const Gpt2Config& config)
+      : max_positions_(config.max_positions), parallel_(nn::ParameterScope::current().tensor_parallel) {
     wte = register_module("wte", nn::vocab_parallel_embedding(config.vocab_size, config.hidden_size));
     wpe = register_module("wpe", nn::Embedding(config.max_positions, config.hidden_size));
     drop = register_module("drop", nn::Dropout(config.embedding_dropout));
@@ -100,7 +101,8 @@ class GPT2LMHeadModel : public LanguageModel {
  public:
   explicit GPT2LMHeadModel(const Gpt2Config& config) : gpt_(config) {
     transformer_ = register_module("transformer", GPT2Model(config));
-    lm_head_ = register_module("lm_head", nn::column_parallel_linear(config.hidden_size, {config.vocab_size}, /*with_bias=*/false));
+    lm_head_ =
+        register_module("lm_head", nn::column_parallel_linear(config.hidden_size, {config.vocab_size}, /*with_bias=*/false));
     if (config.tie_word_embeddings) lm_head_->share_weight(transformer_->wte->weight);
   }
 

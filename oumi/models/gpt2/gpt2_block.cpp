@@ -9,7 +9,8 @@
 
 namespace oumi {
 
-GPT2AttentionImpl::GPT2AttentionImpl(const Gpt2Config& config, std::int64_t layer) : head_dim_(config.hidden_size / config.num_heads) {
+GPT2AttentionImpl::GPT2AttentionImpl(const Gpt2Config& config, std::int64_t layer)
+    : head_dim_(config.hidden_size / config.num_heads) {
   core_.parallel = nn::ParameterScope::current().tensor_parallel;
   num_heads_ = nn::share_of(core_.parallel, config.num_heads, "attention heads");
   const std::int64_t size = config.hidden_size;
@@ -23,18 +24,22 @@ GPT2AttentionImpl::GPT2AttentionImpl(const Gpt2Config& config, std::int64_t laye
 }
 
 Tensor GPT2AttentionImpl::forward(const Tensor& hidden, const nn::DecoderContext& context) {
-  const Tensor qkv = c_attn(nn::enter(core_.parallel, hidden)).unflatten(-1, {3, num_heads_, head_dim_});  // [B, T, 3, heads, head_dim]
+  const Tensor qkv =
+      c_attn(nn::enter(core_.parallel, hidden)).unflatten(-1, {3, num_heads_, head_dim_});  // [B, T, 3, heads, head_dim]
   return resid_dropout(c_proj(core_(qkv.select(2, 0), qkv.select(2, 1), qkv.select(2, 2), context, is_training())));
 }
 
-GPT2MLPImpl::GPT2MLPImpl(const Gpt2Config& config) : activation_(config.activation), parallel_(nn::ParameterScope::current().tensor_parallel) {
+GPT2MLPImpl::GPT2MLPImpl(const Gpt2Config& config)
+    : activation_(config.activation), parallel_(nn::ParameterScope::current().tensor_parallel) {
   nn::share_of(parallel_, config.inner_size, "n_inner");
   c_fc = register_module("c_fc", nn::column_parallel_linear(config.hidden_size, {config.inner_size}, /*with_bias=*/true));
   c_proj = register_module("c_proj", nn::row_parallel_linear(config.inner_size, config.hidden_size, /*with_bias=*/true));
   dropout = register_module("dropout", nn::Dropout(config.residual_dropout));
 }
 
-Tensor GPT2MLPImpl::forward(const Tensor& hidden) { return dropout(c_proj(nn::activate(activation_, c_fc(nn::enter(parallel_, hidden))))); }
+Tensor GPT2MLPImpl::forward(const Tensor& hidden) {
+  return dropout(c_proj(nn::activate(activation_, c_fc(nn::enter(parallel_, hidden)))));
+}
 
 GPT2BlockImpl::GPT2BlockImpl(const Gpt2Config& config, std::int64_t layer) {
   ln_1 = register_module("ln_1", nn::LayerNorm(config.hidden_size, config.layer_norm_eps));
