@@ -19,18 +19,21 @@ training:
 YAML
 } >run.yaml
 
-# terminate NAME REFERENCE TIMES DELAY_FROM DELAY_TO SIGNALS OVERRIDES...: TIMES runs, each stopped after a random delay by SIGNALS
-# signals 20 ms apart.
+# terminate NAME REFERENCE TIMES FROM TO SIGNALS OVERRIDES...: TIMES runs, each stopped by SIGNALS signals 20 ms apart at a random moment between FROM
+# and TO, percent of the time that an undisturbed run takes. A run that was done before the signal came doesn't count.
 terminate() {
-  local name=$1 reference=$2 times=$3 from=$4 to=$5 signals=$6 attempt pid i stopped=0 newest
+  local name=$1 reference=$2 times=$3 from=$4 to=$5 signals=$6 attempt pid i stopped=0 newest begin duration
   shift 6
-  for ((attempt = 1; attempt <= times; ++attempt)); do
+  begin=$(date +%s%N)
+  expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=timed --overwrite "$@"
+  duration=$(($(date +%s%N) - begin))
+  for ((attempt = 1; stopped < times && attempt <= times + 10; ++attempt)); do
     CASE="$name, $attempt"
     rm -rf stopped
     "$OUMI_CPP" train -c run.yaml training.output_dir=stopped "$@" >.stdout 2>.stderr &
     pid=$!
     LAST_COMMAND="SIGTERM to: train $*"
-    sleep "$(random_between "$seed $CASE" "$from" "$to")"
+    sleep "$(random_between "$seed $CASE" "$((from * duration / 100))e-9" "$((to * duration / 100))e-9")"
     for ((i = 0; i < signals; ++i)); do
       kill -TERM "$pid" 2>/dev/null || true
       sleep 0.02
@@ -58,19 +61,19 @@ terminate() {
     expect_no_leftovers stopped
   done
   CASE=$name
-  pass; [ "$stopped" -gt 0 ] || fail "no signal hit a running process"
+  pass; [ "$stopped" -eq "$times" ] || fail "only $stopped of $times signals hit a running process"
 }
 few() { if faults_full; then echo "$2"; else echo "$1"; fi; }
 
 CASE="undisturbed"
 expect_exit 0 "$OUMI_CPP" train -c run.yaml training.output_dir=plain
-terminate "while starting" plain "$(few 3 20)" 0.02 0.6 1
+terminate "while starting" plain "$(few 3 20)" 5 85 1
 # Nearly all of the time is evaluation: 400 batches after each update.
 evaluating=(training.eval_strategy=steps training.eval_steps=1 training.per_device_eval_batch_size=1 training.max_steps=40)
-terminate "in evaluation" plain "$(few 2 10)" 0.6 1.4 1 "${evaluating[@]}"
+terminate "in evaluation" plain "$(few 2 10)" 40 90 1 "${evaluating[@]}"
 saving=(training.save_strategy=steps training.save_steps=1)
-terminate "in saving" plain "$(few 2 20)" 0.5 0.9 1 "${saving[@]}"
-terminate "twice" plain "$(few 1 5)" 0.5 0.8 2 "${saving[@]}"
+terminate "in saving" plain "$(few 2 20)" 50 90 1 "${saving[@]}"
+terminate "twice" plain "$(few 1 5)" 50 85 2 "${saving[@]}"
 
 CASE="one rank of four"
 launch() { "$OUMI_CPP" launch --nproc-per-node 4 train -c run.yaml --training.output_dir "$@"; }
