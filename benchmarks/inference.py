@@ -59,8 +59,14 @@ def rows(sides, raw):
 
         source = folder / "model.safetensors"
         bench = sides.build / "benchmarks" / "safetensors_bench"
-        measures = {"oumi": lambda: json.loads(run([bench, source, folder / "ours.safetensors"])[0]),
-                    "peer": lambda: json.loads(run(sides.peer("weights.py", source, folder / "theirs.safetensors"))[0].splitlines()[-1])}
+
+
+        def measured(command, name):
+            # Into a new file, as a checkpoint is: replacing one costs what the file system takes to free the old one.
+            (folder / name).unlink(missing_ok=True)
+            return json.loads(run([*command, source, folder / name])[0].splitlines()[-1])
+
+        measures = {"oumi": lambda: measured([bench], "ours.safetensors"), "peer": lambda: measured(sides.peer("weights.py"), "theirs.safetensors")}
         measures["oumi"]()  # the file is in the page cache for both
         results = raw["safetensors"] = interleaved(measures, sides.rounds)
         if results["oumi"][0]["sum"] != results["peer"][0]["sum"] or (folder / "ours.safetensors").read_bytes() != (folder / "theirs.safetensors").read_bytes():

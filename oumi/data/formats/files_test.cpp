@@ -63,6 +63,37 @@ TEST(Idx, ReadsPlainAndCompressedPairs) {
               HasSubstr("expected both images and labels"));
 }
 
+TEST(Idx, ReadsGzipFilesOfSeveralMembers) {
+  const TemporaryDirectory folder;
+  const fs::path path = folder.path() / "images.gz", second = folder.path() / "second.gz";
+  write_gzip(path, kImages.substr(0, 18));
+  write_gzip(second, kImages.substr(18));
+  std::ofstream(path, std::ios::binary | std::ios::app) << std::ifstream(second, std::ios::binary).rdbuf();
+  EXPECT_TRUE(at::equal(read_idx(path).flatten(), at::tensor({0, 255, 51, 102}, c10::kByte)));
+}
+
+TEST(Idx, SaysWhichCompressedFileHasAFlippedBit) {
+  const TemporaryDirectory folder;
+  const fs::path path = folder.path() / "images.gz";
+  write_gzip(path, kImages);
+  const std::string sound = testing::read(path);
+  const Tensor expected = read_idx(path);
+  // Behind gzip's header of 10 bytes: the data, its checksum and its size. The bits that fill the data's last byte say nothing.
+  int unnoticed = 0;
+  for (std::size_t bit = 80; bit < 8 * sound.size(); ++bit) {
+    std::string flipped = sound;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ (1 << bit % 8));
+    testing::write(path, flipped);
+    try {
+      EXPECT_TRUE(at::equal(read_idx(path), expected)) << "bit " << bit;
+      ++unnoticed;
+    } catch (const UserError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("images.gz")) << "bit " << bit;
+    }
+  }
+  EXPECT_LT(unnoticed, 8);
+}
+
 TEST(Idx, FingerprintFollowsContentsAndTransforms) {
   const TemporaryDirectory folder;
   testing::write(folder.path() / "train-images-idx3-ubyte", kImages);

@@ -1,6 +1,7 @@
 #include "oumi/data/formats/idx.h"
 
 #include <ATen/ops/empty.h>
+#include <libdeflate.h>
 #include <zlib.h>
 
 #include <algorithm>
@@ -58,6 +59,26 @@ class GzipFile {
   std::string path_;
   gzFile file_;
 };
+
+// The array of bytes behind the header of a gzip file whose whole content is `header` and the array; nothing if the file is
+// anything but one sound member of that size. Twice as fast as zlib, which starting a run on images otherwise waits for, but
+// unable to say what is wrong: whoever gets nothing reads the file by GzipFile.
+std::optional<Tensor> inflate_bytes(const fs::path& path, at::IntArrayRef sizes, std::size_t header) {
+  const MappedFile compressed(path);
+  const std::int64_t count = c10::multiply_integers(sizes), offset = static_cast<std::int64_t>(header);
+  Tensor content = at::empty({offset + count}, at::TensorOptions(c10::kByte));
+  const std::unique_ptr<libdeflate_decompressor, decltype(&libdeflate_free_decompressor)> decompressor(
+      libdeflate_alloc_decompressor(), libdeflate_free_decompressor);
+  std::size_t used = 0;
+  // Without a place for the size that came out, it has to be the size expected.
+  if (decompressor == nullptr ||
+      libdeflate_gzip_decompress_ex(decompressor.get(), compressed.data(), compressed.size(), content.mutable_data_ptr(),
+                                    content.nbytes(), &used, nullptr) != LIBDEFLATE_SUCCESS ||
+      used != compressed.size()) {
+    return std::nullopt;
+  }
+  return content.narrow(0, offset, count).view(sizes);
+}
 
 std::optional<c10::ScalarType> idx_dtype(unsigned char code) {
   switch (code) {
@@ -162,6 +183,9 @@ Tensor read_idx(const fs::path& path) {
                             " x "),
                         " elements of ", width, " bytes, more than ", file_size, " bytes on disk can hold"),
                     "download it again");
+  }
+  if (file.is_compressed() && *dtype == c10::kByte) {
+    if (std::optional<Tensor> array = inflate_bytes(path, sizes, 4 + 4 * sizes.size())) return *std::move(array);
   }
   Tensor array = at::empty(sizes, at::TensorOptions(*dtype));
   const auto expected = static_cast<std::uint64_t>(array.nbytes());
