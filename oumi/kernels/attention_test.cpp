@@ -89,6 +89,9 @@ std::vector<Case> cases() {
   add("full", 29, 41, 4, 4, 24, {.causal = false});
   add("one_query_decoding", 1, 33, 6, 2, 64, {.key_offset = 32});
   add("several_queries_decoding", 5, 133, 6, 2, 64, {.key_offset = 128});
+  add("one_query_far_along", 1, 700, 3, 1, 64, {.soft_cap = 20, .key_offset = 699});
+  add("one_query_with_a_window", 1, 600, 2, 1, 20, {.sliding_window = 300, .key_offset = 599});
+  add("few_queries_of_padded_rows", 4, 140, 4, 2, 32, {.segment_ids = segments(2, 140), .key_offset = 100});
   add("cache_longer_than_needed", 3, 40, 2, 1, 8, {.key_offset = 20});
   add("window", 150, 150, 2, 1, 32, {.sliding_window = 17});
   add("window_of_one", 70, 70, 2, 2, 8, {.sliding_window = 1});
@@ -107,7 +110,7 @@ std::vector<Case> cases() {
 class Attention : public ::testing::TestWithParam<std::tuple<at::ScalarType, std::size_t>> {};
 INSTANTIATE_TEST_SUITE_P(Kernels, Attention,
                          ::testing::Combine(::testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
-                                            ::testing::Range<std::size_t>(0, 18)),
+                                            ::testing::Range<std::size_t>(0, 21)),
                          [](const auto& info) {
                            return std::string(c10::toString(std::get<0>(info.param))) + "_" +
                                   cases()[std::get<1>(info.param)].name;

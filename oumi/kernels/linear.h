@@ -13,6 +13,9 @@ namespace oumi::kernels {
 // float32 values, about eight times as fast as LibTorch there; the result is rounded to bfloat16 once, and a float32 weight's
 // gradient is not rounded. Costs a float32 copy of the operands while the product runs. x and weight are saved for backward, as
 // at::linear does.
+//
+// Up to four rows of bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a bias added
+// before rounding.
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);
 
 }  // namespace oumi::kernels

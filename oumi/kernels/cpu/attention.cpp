@@ -1,4 +1,5 @@
-// The autograd function and the choice of a form; the loops are in attention_float32.cpp and attention_bfloat16.cpp.
+// The autograd function and the choice of a form; the loops are in attention_float32.cpp, attention_bfloat16.cpp and
+// attention_few_queries.cpp.
 #include "oumi/kernels/cpu/attention.h"
 
 #include <ATen/ops/empty.h>
@@ -79,6 +80,8 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
     AttentionResult result;
     if (by_bfloat16(q)) {
       result = attention_forward_bfloat16(q, k, v, visible, scores);
+    } else if (q.scalar_type() == at::kBFloat16 && q.size(1) <= kFewQueries) {
+      result = attention_forward_few_queries(q, k, v, visible, scores);
     } else {
       result = attention_forward_float32(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), visible, scores);
       result.out = result.out.to(q.scalar_type());

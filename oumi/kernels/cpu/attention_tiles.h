@@ -103,6 +103,12 @@ AttentionResult attention_forward_bfloat16(const Tensor& q, const Tensor& k, con
 AttentionGradients attention_backward_bfloat16(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionResult& result,
                                                const Tensor& grad_out, const Visible& visible, const ScoreOptions& options);
 
+// bfloat16 inputs with a query or a few, as decoding has: keys and values are read once where they lie, sums are float32. The
+// gradient is that of the float32 form.
+constexpr std::int64_t kFewQueries = 4;
+AttentionResult attention_forward_few_queries(const Tensor& q, const Tensor& k, const Tensor& v, const Visible& visible,
+                                              const ScoreOptions& options);
+
 inline AttentionShape shape_of(const Tensor& q, const Tensor& k) {
   return {q.size(0), q.size(1), k.size(1), q.size(2), k.size(2), q.size(3)};
 }

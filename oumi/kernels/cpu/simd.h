@@ -92,6 +92,15 @@ constexpr std::int64_t kFilterBlock = 24;
 // In `winners`: no pixel, ReLU was flat.
 constexpr std::uint8_t kNoWinner = 4;
 
+// A few rows times a bfloat16 matrix that is read once: out[row, n] = x[row] . weight[n]. x [rows, width],
+// weight [outputs, width], out [rows, out_stride].
+struct FewRows {
+  const float* x;
+  const BFloat16* weight;
+  float* out;
+  std::int64_t rows, width, out_stride;
+};
+
 // The loops for one storage type.
 template <class T>
 struct RowLoops {
@@ -134,6 +143,10 @@ struct SimdLoops {
                                         const float* grad_out, float* grad_image, float* scratch);
   float (*dot)(const float* a, const float* b, std::int64_t size);
   float (*dot_bfloat16)(const BFloat16* a, const BFloat16* b, std::int64_t size);
+  // to += factor * from.
+  void (*add_scaled_bfloat16)(const BFloat16* from, float factor, float* to, std::int64_t size);
+  // The outputs from first to last.
+  void (*few_rows)(const FewRows&, std::int64_t first, std::int64_t last);
   // Rounds a row of floats.
   void (*narrow)(const float* from, BFloat16* to, std::int64_t size);
   // Rounds two rows into pairs, the first row's value in the low half.

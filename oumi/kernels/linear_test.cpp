@@ -1,0 +1,60 @@
+#include "oumi/kernels/linear.h"
+
+#include <ATen/ops/linear.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/randn.h>
+#include <c10/core/GradMode.h>
+#include <gtest/gtest.h>
+
+#include "oumi/kernels/testing/gradcheck.h"
+
+namespace oumi::kernels {
+namespace {
+
+Tensor random(at::IntArrayRef shape) { return at::randn(shape, at::kDouble).to(at::kBFloat16); }
+
+Tensor wide(const Tensor& tensor) { return tensor.to(at::kDouble); }
+
+TEST(Linear, OfFewRowsIsRoundedOnce) {
+  at::manual_seed(3);
+  const c10::AutoGradMode no_grad(false);
+  for (const std::int64_t rows : {1, 2, 4, 5}) {
+    for (const auto& [width, outputs] : {std::pair{1, 1}, std::pair{576, 192}, std::pair{33, 7}, std::pair{1000, 513}}) {
+      const Tensor x = random({rows, 1, width}), weight = random({outputs, width}), bias = random({outputs});
+      for (const std::optional<Tensor>& b : {std::optional<Tensor>(), std::optional<Tensor>(bias)}) {
+        const Tensor exact = at::linear(wide(x), wide(weight), b ? std::optional<Tensor>(wide(*b)) : std::nullopt);
+        const Tensor result = kernels::linear(x, weight, b);
+        ASSERT_EQ(result.scalar_type(), at::kBFloat16);
+        ASSERT_EQ(result.sizes(), exact.sizes());
+        // Half a unit in bfloat16's last place, and what float32 sums lose where terms cancel.
+        const Tensor lost = at::linear(wide(x).abs(), wide(weight).abs()).mul(2e-6);
+        const Tensor bound = exact.abs().mul(1.0 / 256).add(lost);
+        EXPECT_TRUE((wide(result) - exact).abs().le(bound).all().item<bool>()) << rows << " x " << width << " x " << outputs;
+      }
+    }
+  }
+}
+
+TEST(Linear, OfFewRowsTakesStridedInputAndRepeatsBitForBit) {
+  at::manual_seed(4);
+  const c10::AutoGradMode no_grad(false);
+  const Tensor hidden = random({4, 9, 64}), weight = random({48, 64}), x = hidden.select(1, 8);
+  ASSERT_FALSE(x.is_contiguous());
+  const Tensor result = kernels::linear(x, weight, {});
+  EXPECT_TRUE(result.equal(kernels::linear(x.contiguous(), weight, {})));
+  // A row does not depend on the rows beside it.
+  EXPECT_TRUE(result.narrow(0, 2, 1).equal(kernels::linear(x.narrow(0, 2, 1), weight, {})));
+}
+
+TEST(Linear, OfFewRowsIsDifferentiable) {
+  at::manual_seed(5);
+  const Tensor x = random({2, 16}).requires_grad_(true), weight = random({8, 16}).requires_grad_(true);
+  const Tensor y = kernels::linear(x, weight, {});
+  ASSERT_TRUE(y.requires_grad());
+  const auto gradients = torch::autograd::grad({y}, {x, weight}, {at::ones_like(y)});
+  oumi::testing::expect_close(gradients[0], wide(weight.detach()).sum(0).expand({2, 16}), {1e-2, 1e-2}, "x");
+  oumi::testing::expect_close(gradients[1], wide(x.detach()).sum(0).expand({8, 16}), {1e-2, 1e-2}, "weight");
+}
+
+}  // namespace
+}  // namespace oumi::kernels
