@@ -135,8 +135,8 @@ std::string PeerWatch::describe() {
   }
   if (!silent.empty()) return "no sign of life from " + join(silent, ", ");
   if (!out_of_step.empty()) {
-    return cat(other_sizes ? "ranks that have other sizes: this one in " : "ranks that are out of step: this one in ",
-               own.operation, " ", describe_call(own.call, own.bytes, other_sizes), ", ", join(out_of_step, ", "),
+    return cat(other_sizes ? kOtherSizes : "ranks that are out of step", ": this one in ", own.operation, " ",
+               describe_call(own.call, own.bytes, other_sizes), ", ", join(out_of_step, ", "),
                "; the last calls of this rank: ", recent_calls());
   }
   return join(others, ", ");

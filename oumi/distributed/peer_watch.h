@@ -29,6 +29,8 @@ struct CollectiveCall {
 
 class PeerWatch {
  public:
+  static constexpr const char* kOtherSizes = "ranks that have other sizes";  // how describe() begins then
+
   PeerWatch(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t world_size);
   ~PeerWatch();
   PeerWatch(const PeerWatch&) = delete;

@@ -23,6 +23,8 @@
 #include "oumi/distributed/c10d.h"
 #include "oumi/distributed/gpu_backend.h"
 #include "oumi/distributed/peer_watch.h"
+#include "oumi/distributed/shared_memory.h"
+#include "oumi/distributed/shared_memory_backend.h"
 
 namespace oumi {
 namespace {
@@ -30,6 +32,12 @@ namespace {
 constexpr const char* kPeersHint =
     "look at the output of the other ranks: the first one to fail says why; a rank that computes for longer needs a higher "
     "training.ddp_timeout";
+
+constexpr const char* kSameHint =
+    "start every rank with the same config, files and version; a model of your own has to do the same on every rank";
+
+// Until the others have told where they are now.
+constexpr auto kTellTime = std::chrono::milliseconds(1500);
 
 // The address of this machine on the way to rank 0: what the other ranks can reach it by. Its host name often is not.
 std::string own_address(const RankLayout& layout) {
@@ -127,12 +135,16 @@ void ProcessGroup::State::connect_backends(const std::string& prefix) {
   const auto size = static_cast<int>(layout.world_size), rank = static_cast<int>(layout.rank);
   try {
     const auto meeting = c10::make_intrusive<c10d::PrefixStore>(prefix, store);
-    auto gloo_options = c10d::ProcessGroupGloo::Options::create(options.timeout);
-    gloo_options->devices.push_back(gloo_device(layout));
-    auto gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(meeting, rank, size, gloo_options);
     group = c10::make_intrusive<c10d::ProcessGroup>(meeting, rank, size);
-    group->setBackend(c10::DeviceType::CPU, c10d::ProcessGroup::BackendType::GLOO, gloo);
-    group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+    c10::intrusive_ptr<c10d::Backend> backend = make_shared_memory_backend(meeting, rank, size, options.timeout);
+    const auto kind = backend ? c10d::ProcessGroup::BackendType::CUSTOM : c10d::ProcessGroup::BackendType::GLOO;
+    if (!backend) {
+      auto gloo_options = c10d::ProcessGroupGloo::Options::create(options.timeout);
+      gloo_options->devices.push_back(gloo_device(layout));
+      backend = c10::make_intrusive<c10d::ProcessGroupGloo>(meeting, rank, size, gloo_options);
+    }
+    group->setBackend(c10::DeviceType::CPU, kind, backend);
+    group->setDefaultBackend(kind);
     if (options.use_nccl) add_gpu_backend(*group, meeting, rank, size, options.timeout);
   } catch (const Error&) {
     throw;
@@ -260,10 +272,17 @@ std::string describe_peers(const std::shared_ptr<PeerWatch>& watch) {
 }  // namespace
 
 void ProcessGroup::fail(const char* what, const std::exception& cause) {
+  const bool differ = dynamic_cast<const CallsDiffer*>(&cause) != nullptr;
+  if (differ) std::this_thread::sleep_for(kTellTime);
+  const std::string peers = describe_peers(state_->watch);
+  const bool other_sizes = peers.starts_with(PeerWatch::kOtherSizes);
+  // The others ask the store at rank 0 at the same time.
+  if (differ && state_->world_rank == 0) std::this_thread::sleep_for(kTellTime);
   throw EnvironmentError(cat("rank ", state_->world_rank),
-                         cat(what, " failed after step ", state_->watch->step(), ": expected all ", world_size(),
-                             " ranks, got ", describe_peers(state_->watch), " (", reason_of(cause), ")"),
-                         kPeersHint);
+                         cat(what, " failed after step ", state_->watch->step(), ": expected ",
+                             other_sizes ? std::string("as many bytes from all ranks") : cat("all ", world_size(), " ranks"),
+                             ", got ", peers, " (", reason_of(cause), ")"),
+                         other_sizes ? kSameHint : kPeersHint);
 }
 
 std::optional<EnvironmentError> explain_lost_thread(const std::exception& error) {
@@ -275,13 +294,12 @@ std::optional<EnvironmentError> explain_lost_thread(const std::exception& error)
     watch = last_watch.lock();
   }
   if (!watch) return std::nullopt;
-  std::this_thread::sleep_for(std::chrono::milliseconds(1500));  // until the others have told where they are now
+  std::this_thread::sleep_for(kTellTime);
   const std::string operation = watch->place().operation;
-  return EnvironmentError(
-      cat("rank ", watch->rank()),
-      cat(operation.empty() ? "a collective" : operation, " failed after step ", watch->step(),
-          ": expected as many bytes from all ranks, got ", describe_peers(watch), " (", reason, ")"),
-      "start every rank with the same config, files and version; a model of your own has to do the same on every rank");
+  return EnvironmentError(cat("rank ", watch->rank()),
+                          cat(operation.empty() ? "a collective" : operation, " failed after step ", watch->step(),
+                              ": expected as many bytes from all ranks, got ", describe_peers(watch), " (", reason, ")"),
+                          kSameHint);
 }
 
 void ProcessGroup::guard(const char* what, const std::function<void()>& work, std::int64_t bytes) {

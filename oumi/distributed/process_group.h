@@ -1,5 +1,5 @@
-// The processes of a run and what they say to each other: collectives over c10d (Gloo on the CPU, NCCL on GPUs), rendezvous
-// over a TCP store at rank 0.
+// The processes of a run and what they say to each other: collectives over c10d (on the CPU memory that ranks of one machine
+// share, Gloo between machines; NCCL on GPUs), rendezvous over a TCP store at rank 0.
 //
 // Every collective is called by all ranks in the same order. One that fails or exceeds the timeout throws EnvironmentError
 // naming this rank, the operation, the last completed step, and the ranks that give no sign of life or are in another call.

@@ -159,11 +159,12 @@ TEST(ProcessGroup, AnotherThreadHasItsOwnCollectives) {
   }
 }
 
-TEST(ProcessGroupDeathTest, ExplainsRanksThatSendOtherSizes) {
+TEST(ProcessGroupDeathTest, ExplainsRanksThatSendOtherSizesOverGloo) {
   ::testing::FLAGS_gtest_death_test_style = "threadsafe";
   EXPECT_EXIT(
       {
         std::set_terminate(explain_and_exit);
+        ::setenv("OUMI_SHARED_MEMORY", "0", 1);
         run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
           group->barrier("the start");
           group->set_completed_step(7);

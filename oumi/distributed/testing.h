@@ -1,4 +1,4 @@
-// For tests: ranks as threads of one process, over Gloo on the loopback.
+// For tests: ranks as threads of one process, over shared memory or, with OUMI_SHARED_MEMORY=0, Gloo on the loopback.
 #pragma once
 
 #include <arpa/inet.h>
