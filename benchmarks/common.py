@@ -38,14 +38,14 @@ def run(command):
     return out, seconds, usage.ru_maxrss / 1024
 
 
-def oumi_training(sides, config, settings, overrides):
-    """Trains by `config`; `settings` are fields of `training`, on top of what keeps a run to training alone. The metrics' lines, wall seconds
-    and peak resident memory (MiB)."""
+def oumi_training(sides, config, settings, overrides, program=None):
+    """Trains by `config`; `settings` are fields of `training`, on top of what keeps a run to training alone; `program`: what runs `train`, where
+    it is not the binary by itself. The metrics' lines, wall seconds and peak resident memory (MiB)."""
     with tempfile.TemporaryDirectory() as folder:
         quiet = {"output_dir": folder, "eval_strategy": "no", "save_strategy": "no", "save_final_model": "false", "disable_tqdm": "true", "enable_tensorboard": "false",
                  "log_level": "error"}
         fields = [f"training.{key}={value}" for key, value in {**quiet, **settings}.items()]
-        _, seconds, peak = run([sides.oumi, "train", "-c", config, "--overwrite", *fields, *overrides])
+        _, seconds, peak = run([*(program or [sides.oumi]), "train", "-c", config, "--overwrite", *fields, *overrides])
         return [json.loads(line) for line in (pathlib.Path(folder) / "metrics_rank0000.jsonl").read_text().splitlines()], seconds, peak
 
 

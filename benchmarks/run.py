@@ -1,6 +1,6 @@
 """The side-by-side table: oumi.cpp against Python peers, sides interleaved, medians. Called by `make bench`.
 
-usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,language,inference] [--case TEXT]
+usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,language,inference,ddp] [--case TEXT]
 Writes BUILD_FOLDER/bench/report.{md,json} and prints the table. Results are checked before anything is timed: the loaders give the same
 order and pixels, and trainings reach the same losses.
 """
@@ -10,12 +10,13 @@ import json
 import os
 import platform
 
+import ddp
 import images
 import inference
 import language
 from common import Sides
 
-PARTS = ("loader", "images", "language", "inference")
+PARTS = ("loader", "images", "language", "inference", "ddp")
 
 
 def main():
@@ -24,7 +25,7 @@ def main():
     parser.add_argument("python")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", default=",".join(PARTS))
-    parser.add_argument("--case", help="only the language models whose name has this in it")
+    parser.add_argument("--case", help="only the language models, or the cases of ddp, whose name has this in it")
     arguments = parser.parse_args()
     sides = Sides(arguments.build, arguments.python, arguments.rounds)
     raw, rows = {"rounds": sides.rounds}, []
@@ -37,6 +38,8 @@ def main():
             rows += language.rows(sides, raw, arguments.case)
         elif part == "inference":
             rows += inference.rows(sides, raw)
+        elif part == "ddp":
+            rows += ddp.rows(sides, raw, arguments.case)
         else:
             parser.error(f"--parts: expected some of {', '.join(PARTS)}, got {part}")
 

@@ -13,4 +13,4 @@ if [ -z "$python" ]; then
     cp benchmarks/peers/requirements.txt build/peers/
   fi
 fi
-exec python3 benchmarks/run.py "$build" "$python" --rounds "${OUMI_BENCH_ROUNDS:-3}" --parts "${OUMI_BENCH_PARTS:-loader,images,language,inference}"
+exec python3 benchmarks/run.py "$build" "$python" --rounds "${OUMI_BENCH_ROUNDS:-3}" --parts "${OUMI_BENCH_PARTS:-loader,images,language,inference,ddp}"

@@ -12,7 +12,8 @@ import sys
 import tempfile
 import time
 
-SIDE, BATCH, STEPS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+if __name__ == "__main__":  # ddp.py takes the model alone
+    SIDE, BATCH, STEPS = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 
 def process_age():
