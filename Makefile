@@ -3,7 +3,7 @@ JOBS ?= $(shell nproc)
 BUILD := build/release
 BINARY := $(BUILD)/oumi-cpp
 
-.PHONY: help setup configure build demo test test-faults bench test-asan test-tsan format lint layers clean
+.PHONY: help setup configure build demo test test-faults bench bench-gate test-asan test-tsan format lint layers clean
 
 help:
 	@echo "make demo       set up, build, train SimpleModel on Fashion-MNIST, print its test accuracy"
@@ -11,6 +11,7 @@ help:
 	@echo "make test       set up, build, run every test"
 	@echo "make test-faults  faults alone, all cases: 100 kills, every file damaged, every step resumed from (about half an hour)"
 	@echo "make bench      the side-by-side table against Python peers (installs them below build/)"
+	@echo "make bench-gate BASE=COMMIT  this build beside an earlier one (by default the last release), in pairs; fails when it is slower"
 	@echo "make test-asan  tests under AddressSanitizer and UBSan;  make test-tsan  under ThreadSanitizer"
 	@echo "make format     clang-format over the sources;  make lint  clang-tidy over the sources"
 
@@ -39,6 +40,10 @@ test-faults: build
 bench: build
 	@cmake --build $(BUILD) --parallel $(JOBS) --target benchmarks
 	@benchmarks/run.sh $(BUILD)
+
+bench-gate: build
+	@cmake --build $(BUILD) --parallel $(JOBS) --target benchmarks
+	@benchmarks/gate.sh $(BUILD)
 
 test-asan: setup
 	@scripts/configure.sh asan && scripts/test.sh asan $(JOBS)
