@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "cli/checkpoint_hf.h"
+#include "cli/model_files.h"
 #include "oumi/base/error.h"
 #include "oumi/base/json.h"
 #include "oumi/base/strings.h"
@@ -73,6 +74,25 @@ void print(const fs::path& checkpoint, const VerifyReport& report) {
   for (const auto& [name, message] : bad) std::cout << "  BAD  " << name << ": " << message << '\n';
 }
 
+// The files of a folder that is no checkpoint; true when all are well.
+bool verify_model_files(const fs::path& folder, bool json, Json& reports) {
+  const std::vector<FileReport> files = check_model_files(folder);
+  Json problems = Json::array();
+  if (!json) std::cout << folder.string() << '\n';
+  for (const FileReport& file : files) {
+    if (!file.problem.empty()) problems.push_back({{"file", file.file}, {"message", file.problem}});
+    if (json) continue;
+    if (file.problem.empty())
+      std::cout << "  OK   " << file.file << "  " << format_bytes(file.size) << "  (by " << file.by << ")\n";
+    else
+      std::cout << "  BAD  " << file.file << ": " << file.problem << '\n';
+  }
+  const bool ok = problems.empty();
+  reports.push_back(
+      {{"checkpoint", folder.string()}, {"ok", ok}, {"step", nullptr}, {"files", files.size()}, {"problems", problems}});
+  return ok;
+}
+
 int verify(const std::vector<std::string>& words) {
   std::string path;
   bool json = false;
@@ -93,9 +113,12 @@ int verify(const std::vector<std::string>& words) {
   if (!fs::exists(fs::path(path) / kManifestName)) {
     for (const auto& folder : list_checkpoints(path)) checkpoints.push_back(folder.path);
   }
-  if (checkpoints.empty()) checkpoints.emplace_back(path);
   bool all_ok = true;
   Json reports = Json::array();
+  if (!fs::exists(fs::path(path) / kManifestName) && has_model_files(path))
+    all_ok = verify_model_files(path, json, reports);
+  else if (checkpoints.empty())
+    checkpoints.emplace_back(path);
   for (const fs::path& checkpoint : checkpoints) {
     const VerifyReport report = verify_checkpoint(checkpoint);
     all_ok = all_ok && report.ok();

@@ -188,7 +188,7 @@ CommandLine parse_command_line(int argc, char** argv, int& exit_code) {
   checkpoint->require_subcommand(1);
   for (const char* subverb : {"verify", "convert"}) {
     CLI::App* sub = checkpoint->add_subcommand(
-        subverb, subverb == std::string("verify") ? "check every file against the manifest" : "write another format");
+        subverb, subverb == std::string("verify") ? "check that files are as they were written" : "write another format");
     sub->prefix_command();  // the command itself reads what follows, options and their values in their order
     sub->footer(
         subverb == std::string("verify")

@@ -24,7 +24,7 @@ fs::path CheckpointFiles::prepare(const std::string& name) const {
 }
 
 void CheckpointFiles::add_state(const std::string& name, const StateDict& state, const SafetensorsMetadata& metadata) {
-  digests_[name] = save_safetensors(prepare(name), state, metadata);
+  digests_[name] = save_safetensors(prepare(name), state, {.metadata = metadata});
 }
 
 void CheckpointFiles::add_weights(const StateDict& state, const ShardOptions& options) {

@@ -157,10 +157,10 @@ TEST_F(Checkpoint, EveryChangedManifestIsFound) {
 TEST_F(Checkpoint, TruncatedAndMissingFilesAreFound) {
   const fs::path path = save(4);
   fs::resize_file(path / "model.safetensors", 10);
-  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: expected 504 bytes, got 10"));
+  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: expected 592 bytes, got 10"));
   fs::remove(path / "model.safetensors");
   fs::create_directory(path / "model.safetensors");
-  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: is missing: expected 504 bytes"));
+  EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("model.safetensors: is missing: expected 592 bytes"));
   fs::remove(path / "manifest.json");
   EXPECT_THAT(verify_checkpoint(path).summary(), HasSubstr("manifest.json: is missing: the checkpoint is incomplete"));
   EXPECT_THAT(verify_checkpoint(out_ / "no").summary(), HasSubstr("the folder does not exist"));

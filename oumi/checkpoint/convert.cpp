@@ -45,9 +45,9 @@ std::vector<fs::path> convert_file(const fs::path& input, const ConvertOptions& 
       !options.output.empty() ? options.output : fs::path(input).replace_extension(from_torch ? ".safetensors" : ".pt");
   refuse_existing(output, options);
   if (from_torch)
-    save_safetensors(output, load_torch_state_dict(input));
+    save_safetensors(output, load_torch_state_dict(input), {.keep_hashes = true});
   else
-    save_torch_state(output, load_safetensors(input));
+    save_torch_state(output, load_safetensors(input, ContentCheck::kHashes));
   return {output};
 }
 
@@ -60,7 +60,7 @@ std::vector<fs::path> convert_folder(const fs::path& input, const ConvertOptions
   const fs::path output = options.output.empty() ? input : options.output;
   if (options.to == WeightFormat::kTorch) {
     if (!has_safetensors && has_torch) already(input);
-    const StateDict state = load_sharded_safetensors(input, base);
+    const StateDict state = load_sharded_safetensors(input, base, ContentCheck::kHashes);
     refuse_existing(output / "pytorch_model.bin", options);
     make_directories(output);
     save_torch_state(output / "pytorch_model.bin", state);

@@ -83,6 +83,17 @@ void OutputFile::write(const void* data, std::size_t size) {
   }
 }
 
+void OutputFile::rewrite_start(const void* data, std::size_t size) {
+  const auto* bytes = static_cast<const char*>(data);
+  for (std::size_t done = 0; done < size;) {
+    const ssize_t count = ::pwrite(descriptor_, bytes + done, size - done, static_cast<off_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) throw_file_error(path_, "cannot be written");
+    done += static_cast<std::size_t>(count);
+  }
+  rewritten_ = true;
+}
+
 DeferredFlush::DeferredFlush() { unflushed = new std::vector<fs::path>; }
 DeferredFlush::~DeferredFlush() { delete std::exchange(unflushed, nullptr); }
 std::vector<fs::path> DeferredFlush::take() { return std::exchange(*unflushed, {}); }
@@ -96,6 +107,15 @@ void flush_files(const std::vector<fs::path>& files) {
 
 FileDigest OutputFile::commit() {
   if (unflushed == nullptr && ::fsync(descriptor_) != 0) throw_file_error(path_, "cannot be flushed to disk");
+  std::string digest;
+  if (rewritten_) {
+    digest = hash_file(temporary_);
+  } else {
+    const XXH128_hash_t hash = XXH3_128bits_digest(static_cast<XXH3_state_t*>(hash_state_));
+    digest.resize(32);
+    std::snprintf(digest.data(), digest.size() + 1, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+                  static_cast<unsigned long long>(hash.low64));
+  }
   // close() reports what a network file system could not store.
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
@@ -109,11 +129,7 @@ FileDigest OutputFile::commit() {
   } else {
     fsync_path(parent_of(path_));
   }
-  const XXH128_hash_t hash = XXH3_128bits_digest(static_cast<XXH3_state_t*>(hash_state_));
-  char text[33];
-  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
-                static_cast<unsigned long long>(hash.low64));
-  return {size_, text};
+  return {size_, digest};
 }
 
 FileDigest write_output_file(const fs::path& path, const std::string& contents) {

@@ -1,4 +1,4 @@
-// A file that is written once, front to back, hashed on the way and either whole or absent.
+// A file that is written front to back, hashed on the way and either whole or absent.
 #pragma once
 
 #include <cstddef>
@@ -30,6 +30,8 @@ class OutputFile {
   OutputFile& operator=(const OutputFile&) = delete;
 
   void write(const void* data, std::size_t size);
+  // Writes over the first bytes of the file, which write() has written. The digest then takes another reading of the file.
+  void rewrite_start(const void* data, std::size_t size);
   std::uint64_t size() const noexcept { return size_; }
 
   // fsync, rename, fsync of the folder; rename alone under a DeferredFlush.
@@ -41,6 +43,7 @@ class OutputFile {
   std::filesystem::path path_, temporary_;
   int descriptor_ = -1;
   std::uint64_t size_ = 0, written_back_ = 0;
+  bool rewritten_ = false;
   void* hash_state_ = nullptr;  // XXH3_state_t
 };
 

@@ -21,6 +21,14 @@ namespace oumi {
 // Gives the values of a tensor that the state has only the shape of (a meta tensor), when it is its turn to be written.
 using TensorSource = std::function<Tensor(const std::string& name)>;
 
+struct SafetensorsOptions {
+  SafetensorsMetadata metadata = {{"format", "pt"}};
+  TensorSource values = {};
+  // A hash of every tensor goes into the file's metadata (kTensorHashesKey), by which a changed bit is found when it is read,
+  // wherever the file has been copied to. For weights; what lies in checkpoints alone has the manifest.
+  bool keep_hashes = false;
+};
+
 // Writes `state` as one file, whole or absent, and returns its size and hash.
 //
 // Equal tensors and metadata give equal bytes: the layout is the reference library's (wide dtypes first, then by name).
@@ -28,13 +36,13 @@ using TensorSource = std::function<Tensor(const std::string& name)>;
 // tensor. Names that share one tensor (tied weights) are written once, under the first of them in `state`, and the others go
 // into the file's metadata as {alias: name}, where load_safetensors finds them.
 // Throws UserError for dtypes and layouts that the format lacks, EnvironmentError when the disk refuses.
-FileDigest save_safetensors(const std::filesystem::path& path, const StateDict& state,
-                            const SafetensorsMetadata& metadata = {{"format", "pt"}}, const TensorSource& values = {});
+FileDigest save_safetensors(const std::filesystem::path& path, const StateDict& state, const SafetensorsOptions& options = {});
 
 struct ShardOptions {
   std::uint64_t max_shard_size = 50'000'000'000;  // bytes; parse_shard_size reads "5GB"
   std::string base_name = "model";
   TensorSource values = {};
+  bool keep_hashes = true;
 };
 
 struct SavedShards {
@@ -74,6 +82,11 @@ class SafetensorsFile {
   // All of them in the file's order, then the aliases (which share the tensors that they stand for).
   StateDict tensors() const;
 
+  // Compares every tensor with the hash that the file keeps of it; without hashes there is nothing to compare. Reads all of
+  // the file, on all cores. Throws UserError naming the file and the tensor.
+  void check_hashes() const;
+  bool keeps_hashes() const noexcept { return !header_.hashes.empty(); }
+
  private:
   struct Map;
   const SafetensorsEntry* find(const std::string& name) const;
@@ -86,11 +99,19 @@ class SafetensorsFile {
   std::unordered_map<std::string, std::size_t> index_;
 };
 
+// What is held against the contents of a file before its tensors are handed out; each reads all of it.
+enum class ContentCheck {
+  kNone,
+  kHashes,           // check_hashes()
+  kHashesElseValues  // check_weight_values() where the file keeps no hashes: for files that hold trained weights alone
+};
+
 // SafetensorsFile(path).tensors().
-StateDict load_safetensors(const std::filesystem::path& path);
+StateDict load_safetensors(const std::filesystem::path& path, ContentCheck check = ContentCheck::kNone);
 
 // A folder's base_name.safetensors, or the shards that base_name.safetensors.index.json lists. Throws UserError naming missing
 // shards, and tensors that a shard lacks.
-StateDict load_sharded_safetensors(const std::filesystem::path& directory, const std::string& base_name = "model");
+StateDict load_sharded_safetensors(const std::filesystem::path& directory, const std::string& base_name = "model",
+                                   ContentCheck check = ContentCheck::kNone);
 
 }  // namespace oumi

@@ -10,6 +10,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/json.h"
 #include "oumi/base/strings.h"
+#include "oumi/checkpoint/tensor_hash.h"
 
 namespace oumi {
 
@@ -213,6 +214,19 @@ void check_layout(SafetensorsHeader& header, std::uint64_t data_size, const std:
     fail(cat("the tensors do not fill the file: expected ", position, " bytes of tensors, got ", data_size));
 }
 
+// Empty unless the header is as we write it.
+std::vector<std::string> read_hashes(const SafetensorsHeader& header, std::string_view text) {
+  const auto found = header.metadata.find(kTensorHashesKey);
+  if (found == header.metadata.end() || found->second.size() != header.entries.size() * kTensorHashDigits ||
+      !text.ends_with(std::string(kHashedPadding, ' '))) {
+    return {};
+  }
+  std::vector<std::string> hashes;
+  for (std::size_t i = 0; i < header.entries.size(); ++i)
+    hashes.push_back(found->second.substr(i * kTensorHashDigits, kTensorHashDigits));
+  return hashes;
+}
+
 std::string json_string(const std::string& text, const std::string& origin) {
   try {
     return Json(text).dump();
@@ -256,6 +270,7 @@ SafetensorsHeader parse_safetensors_header(const std::byte* data, std::uint64_t 
   HeaderReader reader(header, origin);
   Json::sax_parse(text, text + length, &reader);
   check_layout(header, size - header.data_begin, origin);
+  header.hashes = read_hashes(header, std::string_view(text, length));
   return header;
 }
 
@@ -292,7 +307,9 @@ std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, con
     json += cat("],\"data_offsets\":[", entry.begin, ",", entry.end, "]}");
   }
   json += '}';
-  json.append((8 - json.size() % 8) % 8, ' ');
+  if (metadata.contains(kTensorHashesKey)) json.append(kHashedPadding, ' ');
+  const std::size_t alignment = metadata.contains(kTensorHashesKey) ? 64 : 8;
+  json.append((alignment - (json.size() + 8) % alignment) % alignment, ' ');
   if (json.size() > kMaxSafetensorsHeader) {
     throw UserError(origin, cat("header: expected at most ", kMaxSafetensorsHeader, " bytes, got ", json.size()),
                     "save in several files (max_shard_size)");

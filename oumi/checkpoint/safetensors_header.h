@@ -14,6 +14,13 @@ namespace oumi {
 
 using SafetensorsMetadata = std::map<std::string, std::string>;
 
+// Metadata of our files of weights: tensor_hash of every tensor, one behind the other, by position in the file. It lies in
+// the file that it is about, so it is replaced and copied with it. Another program that reads the metadata and writes it
+// back beside other values doesn't lie about them: headers that hold these hashes end in kHashedPadding spaces or more,
+// the reference library's in fewer.
+inline constexpr const char* kTensorHashesKey = "xxh3_64";
+inline constexpr std::size_t kHashedPadding = 8;
+
 // A dtype by its name in the file. `rank` is its place when tensors are laid out: higher comes first.
 struct SafetensorsDtype {
   std::string_view name;
@@ -34,7 +41,8 @@ struct SafetensorsEntry {
 struct SafetensorsHeader {
   std::vector<SafetensorsEntry> entries;  // by position in the file
   SafetensorsMetadata metadata;
-  std::uint64_t data_begin = 0;  // where the tensors' bytes begin in the file
+  std::vector<std::string> hashes;  // of `entries`; empty when the file keeps none
+  std::uint64_t data_begin = 0;     // where the tensors' bytes begin in the file
 };
 
 // The largest header that readers accept.
@@ -46,7 +54,8 @@ inline constexpr std::uint64_t kMaxSafetensorsHeader = 100'000'000;
 SafetensorsHeader parse_safetensors_header(const std::byte* data, std::uint64_t size, const std::string& origin);
 
 // Lays `entries` out as the reference library does (dtype rank descending, then name), fills in begin and end, and returns the
-// first bytes of the file: length and header. Names must be unique and UTF-8. Throws UserError.
+// first bytes of the file: length and header. Names must be unique and UTF-8. With kTensorHashesKey in `metadata` the tensors
+// begin at a multiple of 64 bytes. Throws UserError.
 std::string build_safetensors_header(std::vector<SafetensorsEntry>& entries, const SafetensorsMetadata& metadata,
                                      const std::string& origin);
 

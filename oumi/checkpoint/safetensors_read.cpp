@@ -1,3 +1,4 @@
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
@@ -16,6 +17,8 @@
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/safetensors_dtype.h"
+#include "oumi/checkpoint/tensor_hash.h"
+#include "oumi/checkpoint/weight_values.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -107,12 +110,46 @@ StateDict SafetensorsFile::tensors() const {
   return state;
 }
 
-StateDict load_safetensors(const fs::path& path) { return SafetensorsFile(path).tensors(); }
+void SafetensorsFile::check_hashes() const {
+  std::vector<std::string> found(header_.hashes.size());
+  at::parallel_for(0, static_cast<std::int64_t>(found.size()), 1, [&](std::int64_t begin, std::int64_t end) {
+    for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
+      const SafetensorsEntry& entry = header_.entries[i];
+      found[i] = tensor_hash(map_->data + header_.data_begin + entry.begin, entry.end - entry.begin);
+    }
+  });
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    if (found[i] == header_.hashes[i]) continue;
+    throw UserError(path_.string(),
+                    "tensor '" + header_.entries[i].name + "' is damaged: expected hash " + header_.hashes[i] +
+                        " as the file says, got " + found[i],
+                    "copy or save the file again, or load another checkpoint");
+  }
+}
 
-StateDict load_sharded_safetensors(const fs::path& directory, const std::string& base_name) {
+namespace {
+
+void check_contents(const SafetensorsFile& file, const fs::path& path, ContentCheck check) {
+  if (check == ContentCheck::kNone) return;
+  if (file.keeps_hashes()) {
+    file.check_hashes();
+  } else if (check == ContentCheck::kHashesElseValues) {
+    check_weight_values(file.tensors(), path.string());
+  }
+}
+
+}  // namespace
+
+StateDict load_safetensors(const fs::path& path, ContentCheck check) {
+  const SafetensorsFile file(path);
+  check_contents(file, path, check);
+  return file.tensors();
+}
+
+StateDict load_sharded_safetensors(const fs::path& directory, const std::string& base_name, ContentCheck check) {
   const fs::path single = directory / (base_name + ".safetensors");
   std::error_code ignored;  // a folder that may not be read is reported as one without weights
-  if (fs::exists(single, ignored)) return load_safetensors(single);
+  if (fs::exists(single, ignored)) return load_safetensors(single, check);
   const fs::path index_path = single.string() + ".index.json";
   const std::string origin = index_path.string();
   if (!fs::exists(index_path, ignored)) {
@@ -141,6 +178,7 @@ StateDict load_sharded_safetensors(const fs::path& directory, const std::string&
                         "fetch or save the weights again");
       }
       found = shards.try_emplace(shard, directory / shard).first;
+      check_contents(found->second, directory / shard, check);
     }
     if (!found->second.contains(name)) {
       throw UserError((directory / shard).string(), "tensor '" + name + "': the index lists it here, and it is missing");

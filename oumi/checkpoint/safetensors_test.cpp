@@ -69,7 +69,7 @@ class Safetensors : public testing::Test {
 TEST_F(Safetensors, WritesTheBytesOfTheReference) {
   save_safetensors(path_, golden_state());
   EXPECT_EQ(read_text_file(path_), read_text_file(golden("dtypes.safetensors")));
-  save_safetensors(path_, {}, {});
+  save_safetensors(path_, {}, {.metadata = {}});
   EXPECT_EQ(read_text_file(path_), read_text_file(golden("nothing.safetensors")));
 }
 
@@ -174,6 +174,70 @@ TEST_F(Safetensors, AFailedSaveKeepsTheOldFile) {
   EXPECT_EQ(read_text_file(path_), before);
 }
 
+// --- contents ---
+
+TEST_F(Safetensors, EveryChangedBitIsFoundByTheFilesOwnHashes) {
+  const StateDict state{{"a", pattern({3})}, {"b", pattern({5}).to(at::kBFloat16)}, {"none", at::zeros({0})}};
+  const FileDigest digest = save_safetensors(path_, state, {.keep_hashes = true});
+  EXPECT_EQ(digest.xxh3_128, hash_file(path_));
+  const std::string bytes = read_text_file(path_);
+  const SafetensorsFile file(path_);
+  ASSERT_TRUE(file.keeps_hashes());
+  EXPECT_EQ(file.metadata().at("format"), "pt");
+  const StateDict read = load_safetensors(path_, ContentCheck::kHashes);
+  for (const auto& [name, tensor] : state) EXPECT_TRUE(same(read.at(name), tensor)) << name;
+  const std::size_t data = bytes.size() - 3 * 4 - 5 * 2;
+  EXPECT_EQ(data % 64, 0u);
+  for (std::size_t byte = data; byte < bytes.size(); ++byte) {
+    for (int bit = 0; bit < 8; ++bit) {
+      std::string damaged = bytes;
+      damaged[byte] = static_cast<char>(damaged[byte] ^ (1 << bit));
+      write_bytes(path_, damaged);
+      EXPECT_THAT(error_of<UserError>([&] { load_safetensors(path_, ContentCheck::kHashesElseValues); }),
+                  HasSubstr(cat(path_.string(), ": tensor '", byte < data + 12 ? "a" : "b", "' is damaged: expected hash ")));
+      EXPECT_NO_THROW(load_safetensors(path_));
+    }
+  }
+}
+
+TEST_F(Safetensors, HashesThatAnotherProgramCopiedAreNotHeldAgainstItsValues) {
+  save_safetensors(path_, {{"a", pattern({3})}}, {.keep_hashes = true});
+  const SafetensorsMetadata metadata = SafetensorsFile(path_).metadata();
+  // As the reference library writes other values with the metadata that it read.
+  const std::string json = R"({"__metadata__":{"format":"pt","xxh3_64":")" + metadata.at("xxh3_64") +
+                           R"("},"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}})";
+  for (std::size_t spaces = 0; spaces < 8; ++spaces) {
+    const std::size_t size = json.size() + spaces;
+    ASSERT_LT(size, 256u);
+    write_bytes(path_, std::string(1, static_cast<char>(size)) + std::string(7, '\0') + json + std::string(spaces, ' ') +
+                           std::string(12, '\0'));
+    EXPECT_FALSE(SafetensorsFile(path_).keeps_hashes());
+    EXPECT_EQ(load_safetensors(path_, ContentCheck::kHashes).at("a").sum().item<float>(), 0);
+  }
+}
+
+TEST_F(Safetensors, ImpossibleWeightsAreFoundWithoutHashes) {
+  const auto check = [&](const Tensor& tensor) {
+    save_safetensors(path_, {{"good", pattern({9})}, {"w", tensor}});
+    load_safetensors(path_, ContentCheck::kHashes);
+    return error_of<UserError>([&] { load_safetensors(path_, ContentCheck::kHashesElseValues); });
+  };
+  for (const auto dtype : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble}) {
+    for (const double bad : {std::numeric_limits<double>::quiet_NaN(), HUGE_VAL, -HUGE_VAL, 2e19, -2e19}) {
+      const Tensor tensor = at::ones({10000}, dtype);
+      tensor[9998] = bad;
+      EXPECT_THAT(check(tensor), HasSubstr("tensor 'w': expected weights, got 1 of 10000 values that are NaN, infinite or"))
+          << dtype << ' ' << bad;
+    }
+    save_safetensors(path_, {{"w", at::full({7}, dtype == at::kHalf ? -65504.0 : -1e19, dtype)}, {"n", at::arange(9)}});
+    EXPECT_NO_THROW(load_safetensors(path_, ContentCheck::kHashesElseValues));
+  }
+  EXPECT_THAT(check(at::full({3000, 5}, NAN).t()), HasSubstr("got 15000 of 15000 values"));
+  // Values are what a training made of them where the hashes fit.
+  save_safetensors(path_, {{"w", at::full({3}, NAN)}}, {.keep_hashes = true});
+  EXPECT_NO_THROW(load_safetensors(path_, ContentCheck::kHashesElseValues));
+}
+
 // --- shards ---
 
 StateDict shard_state() {
@@ -184,7 +248,8 @@ StateDict shard_state() {
 }
 
 TEST_F(Safetensors, ShardsAsHuggingFaceDoes) {
-  const SavedShards saved = save_sharded_safetensors(folder_.path(), shard_state(), {.max_shard_size = 128});
+  const SavedShards saved =
+      save_sharded_safetensors(folder_.path(), shard_state(), {.max_shard_size = 128, .keep_hashes = false});
   ASSERT_EQ(saved.files.size(), 5u);
   for (const auto& [name, digest] : saved.files) {
     EXPECT_EQ(read_text_file(folder_.path() / name), read_text_file(golden("sharded/" + name))) << name;
@@ -192,6 +257,16 @@ TEST_F(Safetensors, ShardsAsHuggingFaceDoes) {
   }
   const StateDict read = load_sharded_safetensors(golden("sharded"));
   for (const auto& [name, tensor] : shard_state()) EXPECT_TRUE(same(read.at(name), tensor)) << name;
+}
+
+TEST_F(Safetensors, ADamagedShardIsNamed) {
+  save_sharded_safetensors(folder_.path(), shard_state(), {.max_shard_size = 128});
+  const fs::path shard = folder_.path() / "model-00004-of-00004.safetensors";
+  std::string bytes = read_text_file(shard);
+  bytes.back() = static_cast<char>(bytes.back() ^ 0x40);
+  write_bytes(shard, bytes);
+  EXPECT_THAT(error_of<UserError>([&] { load_sharded_safetensors(folder_.path(), "model", ContentCheck::kHashes); }),
+              HasSubstr(shard.string() + ": tensor 'layer5.weight' is damaged"));
 }
 
 TEST_F(Safetensors, AnOlderSavesShardsGo) {

@@ -10,6 +10,7 @@
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/safetensors_dtype.h"
+#include "oumi/checkpoint/tensor_hash.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -67,34 +68,42 @@ std::vector<std::pair<std::string, std::string>> find_tied_tensors(const StateDi
   return aliases;
 }
 
-FileDigest save_safetensors(const fs::path& path, const StateDict& state, const SafetensorsMetadata& metadata,
-                            const TensorSource& values) {
+FileDigest save_safetensors(const fs::path& path, const StateDict& state, const SafetensorsOptions& options) {
   const std::string origin = path.string();
-  SafetensorsMetadata all_metadata = metadata;
+  SafetensorsMetadata metadata = options.metadata;
   std::unordered_map<std::string, std::string> aliases;
   for (const auto& [alias, name] : find_tied_tensors(state)) {
     aliases.emplace(alias, name);
-    all_metadata.emplace(alias, name);
+    metadata.emplace(alias, name);
   }
   std::vector<SafetensorsEntry> entries;
   std::uint64_t data_size = 0;
   for (const auto& [name, tensor] : state) {
     if (aliases.contains(name)) continue;
-    entries.push_back(describe_tensor(name, tensor, origin, static_cast<bool>(values)));
+    entries.push_back(describe_tensor(name, tensor, origin, static_cast<bool>(options.values)));
   }
-  const std::string header = build_safetensors_header(entries, all_metadata, origin);
+  // The hashes are known when everything is written; their place is kept.
+  if (options.keep_hashes) metadata[kTensorHashesKey] = std::string(entries.size() * kTensorHashDigits, '0');
+  const std::string header = build_safetensors_header(entries, metadata, origin);
+  std::string hashes;
   if (!entries.empty()) data_size = entries.back().end;
 
   OutputFile file(path, header.size() + data_size);
   file.write(header.data(), header.size());
   for (const SafetensorsEntry& entry : entries) {
     const Tensor& own = state.at(entry.name);
-    const Tensor tensor = writable(own.is_meta() ? values(entry.name) : own);
+    const Tensor tensor = writable(own.is_meta() ? options.values(entry.name) : own);
     if (tensor.sizes() != own.sizes() || tensor.scalar_type() != own.scalar_type()) {
       throw InternalError(cat("tensor '", entry.name, "': expected ", own.sizes(), " ", own.scalar_type(), ", got ",
                               tensor.sizes(), " ", tensor.scalar_type()));
     }
     file.write(tensor.const_data_ptr(), entry.end - entry.begin);
+    if (options.keep_hashes) hashes += tensor_hash(tensor.const_data_ptr(), entry.end - entry.begin);
+  }
+  if (options.keep_hashes) {
+    metadata[kTensorHashesKey] = hashes;
+    const std::string whole = build_safetensors_header(entries, metadata, origin);
+    file.rewrite_start(whole.data(), whole.size());
   }
   return file.commit();
 }
@@ -176,11 +185,11 @@ SavedShards save_sharded_safetensors(const fs::path& directory, const StateDict&
   if (shards.empty()) shards.emplace_back();
 
   SavedShards saved;
+  const SafetensorsOptions file_options{.values = options.values, .keep_hashes = options.keep_hashes};
   make_directories(directory);
   if (shards.size() == 1) {
     const std::string name = options.base_name + ".safetensors";
-    saved.files.emplace_back(
-        name, save_safetensors(directory / name, state, {{"format", "pt"}}, options.values));  // with the aliases
+    saved.files.emplace_back(name, save_safetensors(directory / name, state, file_options));  // with the aliases
   } else {
     std::map<std::string, std::string> weight_map;  // sorted, as the index wants it
     for (std::size_t i = 0; i < shards.size(); ++i) {
@@ -192,7 +201,7 @@ SavedShards save_sharded_safetensors(const fs::path& directory, const StateDict&
           if (target == tensor_name) shards[i].set(alias, state.at(alias));
         }
       }
-      saved.files.emplace_back(name, save_safetensors(directory / name, shards[i], {{"format", "pt"}}, options.values));
+      saved.files.emplace_back(name, save_safetensors(directory / name, shards[i], file_options));
     }
     nlohmann::json index;  // sorted keys
     index["metadata"] = {{"total_parameters", total_parameters}, {"total_size", total_size}};

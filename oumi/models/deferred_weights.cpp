@@ -39,7 +39,7 @@ void LanguageModel::take_deferred_weights(const TakeWeight& take) {
 
 void LanguageModel::take_weights_of(const fs::path& directory, const TakeWeight& take) {
   deferred_.reset();
-  take_state_dict(load_weights(directory), directory.string(), take);
+  take_state_dict(load_language_weights(directory), directory.string(), take);
 }
 
 void LanguageModel::make_deferred_weights() {

@@ -95,7 +95,7 @@ StateDict LanguageModel::from_hf_state_dict(const StateDict& weights, const std:
 }
 
 void LanguageModel::load_weights_from(const fs::path& directory) {
-  load_own_state_dict(from_hf_state_dict(load_weights(directory), directory.string()), directory.string());
+  load_own_state_dict(from_hf_state_dict(load_language_weights(directory), directory.string()), directory.string());
 }
 
 void LanguageModel::load_own_state_dict(const StateDict& weights, const std::string& origin) {

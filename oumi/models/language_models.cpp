@@ -139,7 +139,7 @@ LanguageModelPtr load_language_model(const fs::path& path, const LanguageModelOp
   if (fs::exists(folder / "generation_config.json"))
     request.generation_config = read_json_file(folder / "generation_config.json");
   if (!options.load_weights || (options.device && options.device->is_meta())) return build(std::move(request), options);
-  request.weights = std::make_shared<const StateDict>(load_weights(folder));
+  request.weights = std::make_shared<const StateDict>(load_language_weights(folder));
   return build(std::move(request), options);
 }
 

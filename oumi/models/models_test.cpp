@@ -126,6 +126,10 @@ TEST(Models, DamagedWeightsOfACheckpointAreNamed) {
               HasSubstr("model.safetensors] is damaged: expected " + std::to_string(bytes.size()) + " bytes"));
   write_file_atomically(weights, bytes);
   write_file_atomically(manifest_file, "{\"name\": \"another program's\"}");
+  EXPECT_THAT(error_of([&] { load_pretrained(folder.path()); }),
+              HasSubstr("model.safetensors] tensor 'fc1.weight' is damaged"));
+  bytes[bytes.size() - 9] ^= 1;
+  write_file_atomically(weights, bytes);
   EXPECT_EQ(error_of([&] { load_pretrained(folder.path()); }), "no error");
 }
 

@@ -5,6 +5,7 @@
 #include "oumi/checkpoint/manifest.h"
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
+#include "oumi/checkpoint/weight_values.h"
 #include "oumi/models/language_models.h"
 #include "oumi/models/registry.h"
 
@@ -13,7 +14,7 @@ namespace fs = std::filesystem;
 
 void Model::save_pretrained(const fs::path& directory) const {
   make_directories(directory);
-  save_safetensors(directory / "model.safetensors", state_dict(*this));
+  save_safetensors(directory / "model.safetensors", state_dict(*this), {.keep_hashes = true});
   const Json config{{"model_type", model_type()}, {"init_kwargs", init_kwargs().values()}, {"oumi_version", kVersion}};
   write_file_atomically(directory / "config.json", config.dump(2) + "\n");
 }
@@ -40,10 +41,10 @@ PretrainedConfig read_pretrained_config(const fs::path& directory, const std::st
 
 namespace {
 
-// A checkpoint of ours knows the hashes of its files; a changed weight shows in nothing else.
-void check_against_manifest(const fs::path& directory) {
+// A checkpoint of ours knows the hashes of its files; a changed weight shows in nothing else. False: it is none.
+bool check_against_manifest(const fs::path& directory) {
   const fs::path path = directory / kManifestName;
-  if (!fs::is_regular_file(path) || read_text_file(path).find("oumi-checkpoint") == std::string::npos) return;
+  if (!fs::is_regular_file(path) || read_text_file(path).find("oumi-checkpoint") == std::string::npos) return false;
   for (const auto& [name, digest] : read_manifest(directory).files) {
     const fs::path file = directory / name;
     if (!(name.starts_with("model") || name.starts_with("pytorch_model")) || !fs::exists(file)) continue;
@@ -55,23 +56,30 @@ void check_against_manifest(const fs::path& directory) {
       throw UserError(file.string(),
                       cat("is damaged: expected hash ", digest.xxh3_128, " as ", kManifestName, " says, got ", hash), hint);
   }
+  return true;
+}
+
+StateDict load_torch_weights(const fs::path& path, ContentCheck check) {
+  StateDict weights =
+      path.extension() == ".json" ? load_sharded_torch_state_dict(path.parent_path()) : load_torch_state_dict(path);
+  if (check == ContentCheck::kHashesElseValues) check_weight_values(weights, path.string());
+  return weights;
 }
 
 }  // namespace
 
-StateDict load_weights(const fs::path& directory, const std::string& weights_filename) {
-  const auto load = [](const fs::path& file) {
+StateDict load_weights(const fs::path& directory, const std::string& weights_filename, ContentCheck check) {
+  const auto load = [&](const fs::path& file) {
     const std::string extension = file.extension().string();
-    return extension == ".pt" || extension == ".pth" || extension == ".bin" ? load_torch_state_dict(file)
-                                                                            : load_safetensors(file);
+    return extension == ".pt" || extension == ".pth" || extension == ".bin" ? load_torch_weights(file, check)
+                                                                            : load_safetensors(file, check);
   };
   if (fs::is_regular_file(directory)) return load(directory);
-  check_against_manifest(directory);
+  if (check_against_manifest(directory)) check = ContentCheck::kNone;
   if (fs::exists(directory / weights_filename)) return load(directory / weights_filename);
-  if (fs::exists(directory / (weights_filename + ".index.json"))) return load_sharded_safetensors(directory);
-  if (fs::exists(directory / "pytorch_model.bin.index.json")) return load_sharded_torch_state_dict(directory);
-  for (const char* name : {"pytorch_model.bin", "model.pt", "model.pth"}) {
-    if (fs::exists(directory / name)) return load(directory / name);
+  if (fs::exists(directory / (weights_filename + ".index.json"))) return load_sharded_safetensors(directory, "model", check);
+  for (const char* name : {"pytorch_model.bin.index.json", "pytorch_model.bin", "model.pt", "model.pth"}) {
+    if (fs::exists(directory / name)) return load_torch_weights(directory / name, check);
   }
   throw UserError(directory.string(),
                   "no weights found: expected " + weights_filename + ", its shards, pytorch_model.bin or model.pt",

@@ -5,6 +5,7 @@
 #include <memory>
 #include <string>
 
+#include "oumi/checkpoint/safetensors.h"
 #include "oumi/models/model.h"
 #include "oumi/models/state.h"
 
@@ -26,9 +27,14 @@ PretrainedConfig read_pretrained_config(const std::filesystem::path& directory,
                                         const std::string& config_filename = "config.json");
 
 // The weights in `directory`: `weights_filename`, else its sharded form, else pytorch_model.bin / model.pt; or, when
-// `directory` is a file, that file. In a checkpoint of ours, files are checked against its manifest. Throws UserError when
-// there are none.
-StateDict load_weights(const std::filesystem::path& directory, const std::string& weights_filename = "model.safetensors");
+// `directory` is a file, that file. Their contents are checked: in a checkpoint of ours against its manifest, else against the
+// hashes that files of ours keep; where there are neither, as `check` says. Throws UserError when there are none.
+StateDict load_weights(const std::filesystem::path& directory, const std::string& weights_filename = "model.safetensors",
+                       ContentCheck check = ContentCheck::kHashes);
+// Of a language model, which has no tensor but weights.
+inline StateDict load_language_weights(const std::filesystem::path& directory) {
+  return load_weights(directory, "model.safetensors", ContentCheck::kHashesElseValues);
+}
 
 // True when the folder's config.json names a registered model, or is one of Hugging Face's.
 bool is_pretrained_model(const std::filesystem::path& directory);

@@ -141,6 +141,32 @@ cp -r out/checkpoint-16 cut
 truncate -s -1 cut/model.safetensors
 expect_exit 2 "$OUMI_CPP" checkpoint verify cut
 expect_error 2 "nowhere" "$OUMI_CPP" checkpoint verify nowhere
+
+CASE="model folders"
+mkdir final && cp out/model.safetensors out/config.json final/
+expect_exit 0 "$OUMI_CPP" checkpoint verify final
+expect_stdout "(by its own hashes)"
+expect_exit 0 "$OUMI_CPP" checkpoint verify out --json  # the final model and the checkpoints
+expect_stdout '"step":null'
+expect_stdout '"step":16'
+flip_bit final/model.safetensors -3
+expect_exit 2 "$OUMI_CPP" checkpoint verify final
+expect_stdout "BAD  model.safetensors: tensor 'fc1.weight' is damaged: expected hash"
+expect_error 2 "tensor 'fc1.weight' is damaged" "$OUMI_CPP" evaluate -c run.yaml model.model_name=final
+# A file of the cache is named by its hash.
+snapshot=hub/models--a--b/snapshots/0000000000000000000000000000000000000000
+mkdir -p $snapshot hub/models--a--b/blobs
+for file in config.json model.safetensors; do
+  blob=$(sha256sum "out/$file" | cut -d ' ' -f 1)
+  cp "out/$file" "hub/models--a--b/blobs/$blob"
+  ln -s "../../blobs/$blob" "$snapshot/$file"
+done
+expect_exit 0 "$OUMI_CPP" checkpoint verify $snapshot
+expect_stdout "(by the cache's SHA-256)"
+flip_bit "hub/models--a--b/blobs/$(sha256sum out/config.json | cut -d ' ' -f 1)" 5
+expect_exit 2 "$OUMI_CPP" checkpoint verify $snapshot
+expect_stdout "BAD  config.json: expected hash"
+expect_stdout "OK   model.safetensors"
 expect_error 2 "" "$OUMI_CPP" checkpoint verify
 
 CASE=new

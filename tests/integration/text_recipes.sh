@@ -34,6 +34,15 @@ expect_exit 0 "$OUMI_CPP" infer -c $recipe --temperature 0 --input questions.jso
 pass
 [ "$(wc -l <answers.jsonl)" -eq 1 ] || fail "expected one answer"
 
+CASE="a changed bit of the saved weights"
+expect_exit 0 "$OUMI_CPP" checkpoint verify output/llama_tiny_sft
+flip_bit output/llama_tiny_sft/model.safetensors -1000
+expect_error 2 "is damaged: expected hash" "$OUMI_CPP" infer -c $recipe --input questions.jsonl --output again.jsonl
+expect_stderr "output/llama_tiny_sft/model.safetensors] tensor 'model."
+expect_error 2 "is damaged: expected hash" "$OUMI_CPP" evaluate -c $recipe
+expect_error 2 "is damaged: expected hash" "$OUMI_CPP" train -c $recipe training.output_dir=further \
+  model.model_name=output/llama_tiny_sft model.load_pretrained_weights=true
+
 CASE="gpt2_small_text"
 recipe=configs/gpt2_small_text.yaml
 rm -rf tokenizer

@@ -2,12 +2,14 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <cstdlib>
+#include <set>
 #include <vector>
 
 #include "oumi/base/error.h"
@@ -22,6 +24,13 @@ namespace fs = std::filesystem;
 constexpr double kDefaultGigabytes = 100;
 
 int open_lock(const fs::path& path) { return ::open(path.c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644); }
+
+// False when the file that is locked has lost its name to whoever deleted the entry: the next process locks another one.
+bool has_its_name(int descriptor, const fs::path& path) {
+  struct stat locked{}, named{};
+  return ::fstat(descriptor, &locked) == 0 && ::stat(path.c_str(), &named) == 0 && locked.st_ino == named.st_ino &&
+         locked.st_dev == named.st_dev;
+}
 
 struct CacheEntry {
   std::string key;
@@ -43,16 +52,22 @@ void remove_entry(const fs::path& folder, const std::string& key) {
 
 }  // namespace
 
-CacheLock::CacheLock(const fs::path& path) : descriptor_(open_lock(path)) {
-  if (descriptor_ < 0) throw_file_error(path, "cannot be created");
-  while (flock(descriptor_, LOCK_EX) != 0 && errno == EINTR) {
+CacheLock::CacheLock(const fs::path& path) {
+  while (true) {
+    descriptor_ = open_lock(path);
+    if (descriptor_ < 0) throw_file_error(path, "cannot be created");
+    int result = 0;
+    while ((result = flock(descriptor_, LOCK_EX)) != 0 && errno == EINTR) {
+    }
+    if (result != 0 || has_its_name(descriptor_, path)) return;  // a file system without locks goes on without
+    ::close(descriptor_);
   }
 }
 
 std::optional<CacheLock> CacheLock::try_lock(const fs::path& path) {
   const int descriptor = open_lock(path);
   if (descriptor < 0) return std::nullopt;
-  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0) return CacheLock(descriptor);
+  if (flock(descriptor, LOCK_EX | LOCK_NB) == 0 && has_its_name(descriptor, path)) return CacheLock(descriptor);
   ::close(descriptor);
   return std::nullopt;
 }
@@ -74,6 +89,34 @@ std::uint64_t cache_limit() {
   return static_cast<std::uint64_t>(gigabytes * 1e9);
 }
 
+void remove_leftovers(const fs::path& folder, const std::string& own) {
+  std::set<std::string> keys;  // gathered first: locks are created and removed below
+  std::error_code error;
+  for (fs::directory_iterator file(folder, error), end; !error && file != end; file.increment(error)) {
+    const std::string name = file->path().filename().string();
+    const std::string key = name.substr(0, name.find('.'));
+    std::error_code unknown;
+    // Tokens without a note were on their way to be an entry; so were files under temporary names.
+    const bool no_entry =
+        (name.ends_with(".arrow") || name.ends_with(".lock")) && !fs::exists(folder / (key + ".json"), unknown);
+    if (no_entry || name.find(".tmp-") != name.npos) keys.insert(key);
+  }
+  for (const std::string& key : keys) {
+    const auto lock = key == own ? std::nullopt : CacheLock::try_lock(folder / (key + ".lock"));
+    if (key != own && !lock) continue;
+    std::vector<fs::path> left;
+    for (fs::directory_iterator file(folder, error), end; !error && file != end; file.increment(error)) {
+      const std::string name = file->path().filename().string();
+      if (name.starts_with(key + ".") && name.find(".tmp-") != name.npos) left.push_back(file->path());
+    }
+    std::error_code ignored;
+    for (const fs::path& path : left) fs::remove(path, ignored);
+    if (fs::exists(folder / (key + ".json"), ignored)) continue;
+    fs::remove(folder / (key + ".arrow"), ignored);
+    if (key != own) fs::remove(folder / (key + ".lock"), ignored);
+  }
+}
+
 void make_room(const fs::path& folder, const std::string& kept, std::uint64_t limit,
                const std::function<void(const std::string&)>& notice) {
   std::vector<CacheEntry> entries;
@@ -82,11 +125,6 @@ void make_room(const fs::path& folder, const std::string& kept, std::uint64_t li
   for (fs::directory_iterator file(folder, error), end; !error && file != end; file.increment(error)) {
     const std::string name = file->path().filename().string();
     const std::string key = name.substr(0, name.find('.'));
-    if (name.find(".arrow.tmp-") != name.npos) {
-      std::error_code ignored;
-      if (key != kept && CacheLock::try_lock(folder / (key + ".lock"))) fs::remove(file->path(), ignored);
-      continue;
-    }
     if (!name.ends_with(".json")) continue;
     std::error_code unknown;
     const auto used = fs::last_write_time(file->path(), unknown);

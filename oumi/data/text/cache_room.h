@@ -28,9 +28,13 @@ class CacheLock {
 // $OUMI_CACHE_GB (0: no limit), else 100 GB. Throws UserError when it is no number.
 std::uint64_t cache_limit();
 
-// Deletes from `folder` what processes left that were killed while they wrote, and then, until all entries together have at
-// most `limit` bytes (0: no limit), the entries that were used the longest ago; `kept` (an entry's key) and entries that are
-// being written or opened stay. Processes that have a deleted entry open go on reading it.
+// Deletes from `folder` what processes left that were killed while they wrote. Entries that are being written or opened by
+// others stay; `own` is the key of the one whose lock the caller holds.
+void remove_leftovers(const std::filesystem::path& folder, const std::string& own);
+
+// Deletes from `folder`, until all entries together have at most `limit` bytes (0: no limit), the entries that were used the
+// longest ago; `kept` (an entry's key) and entries that are being written or opened stay. Processes that have a deleted entry
+// open go on reading it.
 void make_room(const std::filesystem::path& folder, const std::string& kept, std::uint64_t limit,
                const std::function<void(const std::string&)>& notice);
 

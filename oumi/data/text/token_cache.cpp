@@ -108,6 +108,7 @@ std::shared_ptr<const TokenFile> cached_tokens(const CacheRequest& request) {
   }
   if (!damage.empty()) notice(cat(entry.tokens.string(), ": ", damage, "; it is written again"));
   const auto start = std::chrono::steady_clock::now();
+  remove_leftovers(folder, request.key);
   write_entry(entry, request);
   make_room(folder, request.key, limit, request.notice);
   auto tokens = std::make_shared<const TokenFile>(entry.tokens);

@@ -1,3 +1,7 @@
+#include <future>
+#include <set>
+#include <thread>
+
 #include "oumi/data/text/cache_room.h"
 #include "oumi/data/text/testing.h"
 #include "oumi/data/text/token_file.h"
@@ -95,6 +99,48 @@ TEST_F(TokenCache, MakesRoomForNewEntries) {
   setenv("OUMI_CACHE_GB", "many", 1);
   EXPECT_THAT(testing::error_of([&] { write_and_open("two"); }), HasSubstr("expected a number of gigabytes, got 'many'"));
   unsetenv("OUMI_CACHE_GB");
+}
+
+TEST_F(TokenCache, WhatKilledProcessesLeftIsDeleted) {
+  open();
+  const fs::path arrow = entry(), tokens = arrow.parent_path();
+  const std::string key = arrow.stem().string();
+  const auto half = [&](const std::string& name) { testing::write(tokens / name, "half a file"); };
+  fs::remove(tokens / (key + ".json"));  // killed between tokens and note
+  half(key + ".arrow.tmp-77");
+  half(key + ".json.tmp-77");
+  half("0123.arrow");
+  half("4567.arrow.tmp-78");
+  half("4567.lock");
+  half("89ab.arrow.tmp-79");
+  {
+    const CacheLock alive(tokens / "89ab.lock");
+    open();
+    EXPECT_THAT(notices, HasSubstr("1 samples encoded"));
+    std::set<std::string> names;
+    for (const auto& one : fs::directory_iterator(tokens)) names.insert(one.path().filename().string());
+    EXPECT_THAT(
+        names, ::testing::UnorderedElementsAre(key + ".arrow", key + ".json", key + ".lock", "89ab.arrow.tmp-79", "89ab.lock"));
+  }
+  open();
+  EXPECT_THAT(notices, HasSubstr("encoded samples are read from"));
+}
+
+TEST_F(TokenCache, ALockWhoseFileWasDeletedIsTakenAgain) {
+  const fs::path path = folder.path() / "x.lock";
+  auto first = std::make_optional<CacheLock>(path);
+  std::promise<void> starts;
+  std::thread waiting([&] {
+    starts.set_value();
+    const CacheLock second(path);
+    EXPECT_FALSE(CacheLock::try_lock(path));  // what it holds is what others see
+  });
+  starts.get_future().wait();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  fs::remove(path);
+  first.reset();
+  waiting.join();
+  EXPECT_TRUE(CacheLock::try_lock(path));
 }
 
 TEST_F(TokenCache, WorksWithoutAFolder) {

@@ -11,7 +11,6 @@
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/safetensors.h"
-#include "oumi/checkpoint/torch_file.h"
 #include "oumi/models/adapters/linear_layers.h"
 #include "oumi/models/language_model.h"
 #include "oumi/models/pretrained.h"
@@ -156,8 +155,9 @@ std::vector<std::string> adapted_names(const Model& model) {
 }
 
 StateDict read_adapter_weights(const fs::path& directory) {
-  if (fs::exists(directory / kWeights)) return load_safetensors(directory / kWeights);
-  if (fs::exists(directory / "adapter_model.bin")) return load_torch_state_dict(directory / "adapter_model.bin");
+  if (fs::exists(directory / kWeights)) return load_safetensors(directory / kWeights, ContentCheck::kHashesElseValues);
+  if (fs::exists(directory / "adapter_model.bin"))
+    return load_weights(directory / "adapter_model.bin", "", ContentCheck::kHashesElseValues);
   throw UserError(directory.string(), std::string("no adapter found: expected ") + kWeights + " or adapter_model.bin",
                   "is this the folder of a saved adapter?");
 }
@@ -321,7 +321,7 @@ void save_adapter(const Model& model, const fs::path& directory) {
     state = std::move(whole);
   }
   make_directories(directory);
-  save_safetensors(directory / kWeights, state);
+  save_safetensors(directory / kWeights, state, {.keep_hashes = true});
   const auto* language = dynamic_cast<const LanguageModel*>(&model);
   const bool transposed =
       language != nullptr && language->config().value("model_type", std::string()) == "gpt2";  // Conv1D there
