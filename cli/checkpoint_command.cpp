@@ -75,7 +75,7 @@ void print(const fs::path& checkpoint, const VerifyReport& report) {
 }
 
 // The files of a folder that is no checkpoint; true when all are well.
-bool verify_model_files(const fs::path& folder, bool json, Json& reports) {
+bool verify_model_files(const fs::path& folder, bool json, Json& report) {
   const std::vector<FileReport> files = check_model_files(folder);
   Json problems = Json::array();
   if (!json) std::cout << folder.string() << '\n';
@@ -88,8 +88,7 @@ bool verify_model_files(const fs::path& folder, bool json, Json& reports) {
       std::cout << "  BAD  " << file.file << ": " << file.problem << '\n';
   }
   const bool ok = problems.empty();
-  reports.push_back(
-      {{"checkpoint", folder.string()}, {"ok", ok}, {"step", nullptr}, {"files", files.size()}, {"problems", problems}});
+  report = {{"folder", folder.string()}, {"ok", ok}, {"files", files.size()}, {"problems", problems}};
   return ok;
 }
 
@@ -114,9 +113,9 @@ int verify(const std::vector<std::string>& words) {
     for (const auto& folder : list_checkpoints(path)) checkpoints.push_back(folder.path);
   }
   bool all_ok = true;
-  Json reports = Json::array();
+  Json reports = Json::array(), model;
   if (!fs::exists(fs::path(path) / kManifestName) && has_model_files(path))
-    all_ok = verify_model_files(path, json, reports);
+    all_ok = verify_model_files(path, json, model);
   else if (checkpoints.empty())
     checkpoints.emplace_back(path);
   for (const fs::path& checkpoint : checkpoints) {
@@ -128,7 +127,9 @@ int verify(const std::vector<std::string>& words) {
       print(checkpoint, report);
   }
   if (json)
-    std::cout << Json{{"ok", all_ok}, {"checkpoints", reports}}.dump(-1, ' ', false, Json::error_handler_t::replace) << '\n';
+    std::cout << Json{{"ok", all_ok}, {"checkpoints", reports}, {"model", model}}.dump(-1, ' ', false,
+                                                                                       Json::error_handler_t::replace)
+              << '\n';
   return static_cast<int>(all_ok ? ExitCode::kDone : ExitCode::kUser);
 }
 

@@ -7,7 +7,6 @@
 #include "oumi/base/strings.h"
 #include "oumi/checkpoint/manifest.h"
 #include "oumi/checkpoint/safetensors.h"
-#include "oumi/checkpoint/weight_values.h"
 #include "oumi/hub/digest.h"
 #include "oumi/models/adapters/adapters.h"
 #include "oumi/models/language_models.h"
@@ -44,7 +43,7 @@ void check_safetensors(const fs::path& path, bool only_weights, FileReport& repo
     file.check_hashes();
   } else if (only_weights) {
     report.by = "its header and its values: it keeps no hashes";
-    check_weight_values(file.tensors(), path.string());
+    file.check_values();
   } else {
     report.by = "its header: it keeps no hashes";
   }

@@ -22,6 +22,7 @@ namespace {
 
 // Large enough for full disk speed, small enough that a hash of the piece runs while it is in the cache.
 constexpr std::size_t kPiece = std::size_t{4} << 20;
+constexpr std::size_t kRead = std::size_t{256} << 10;
 // The kernel is told to start writing back in such steps, so that the final fsync has little left to do.
 constexpr std::uint64_t kWriteBack = std::uint64_t{64} << 20;
 
@@ -38,7 +39,7 @@ OutputFile::OutputFile(fs::path path, std::uint64_t expected_size) : path_(std::
   hash_state_ = XXH3_createState();
   if (hash_state_ == nullptr) throw std::bad_alloc();
   XXH3_128bits_reset(static_cast<XXH3_state_t*>(hash_state_));
-  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  descriptor_ = ::open(temporary_.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
   try {
     if (descriptor_ < 0) throw_file_error(path_, "cannot be written");
     if (expected_size >= kPiece) {
@@ -94,6 +95,20 @@ void OutputFile::rewrite_start(const void* data, std::size_t size) {
   rewritten_ = true;
 }
 
+// Through a small buffer: a map's pages would count as this process's memory.
+void OutputFile::hash_again() {
+  auto* state = static_cast<XXH3_state_t*>(hash_state_);
+  XXH3_128bits_reset(state);
+  std::vector<char> piece(kRead);
+  for (std::uint64_t done = 0; done < size_;) {
+    const ssize_t count = ::pread(descriptor_, piece.data(), piece.size(), static_cast<off_t>(done));
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) throw_file_error(path_, "cannot be read back");
+    XXH3_128bits_update(state, piece.data(), static_cast<std::size_t>(count));
+    done += static_cast<std::uint64_t>(count);
+  }
+}
+
 DeferredFlush::DeferredFlush() { unflushed = new std::vector<fs::path>; }
 DeferredFlush::~DeferredFlush() { delete std::exchange(unflushed, nullptr); }
 std::vector<fs::path> DeferredFlush::take() { return std::exchange(*unflushed, {}); }
@@ -107,15 +122,7 @@ void flush_files(const std::vector<fs::path>& files) {
 
 FileDigest OutputFile::commit() {
   if (unflushed == nullptr && ::fsync(descriptor_) != 0) throw_file_error(path_, "cannot be flushed to disk");
-  std::string digest;
-  if (rewritten_) {
-    digest = hash_file(temporary_);
-  } else {
-    const XXH128_hash_t hash = XXH3_128bits_digest(static_cast<XXH3_state_t*>(hash_state_));
-    digest.resize(32);
-    std::snprintf(digest.data(), digest.size() + 1, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
-                  static_cast<unsigned long long>(hash.low64));
-  }
+  if (rewritten_) hash_again();
   // close() reports what a network file system could not store.
   const int descriptor = std::exchange(descriptor_, -1);
   if (::close(descriptor) != 0 || ::rename(temporary_.c_str(), path_.c_str()) != 0) {
@@ -129,7 +136,11 @@ FileDigest OutputFile::commit() {
   } else {
     fsync_path(parent_of(path_));
   }
-  return {size_, digest};
+  const XXH128_hash_t hash = XXH3_128bits_digest(static_cast<XXH3_state_t*>(hash_state_));
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(hash.high64),
+                static_cast<unsigned long long>(hash.low64));
+  return {size_, text};
 }
 
 FileDigest write_output_file(const fs::path& path, const std::string& contents) {

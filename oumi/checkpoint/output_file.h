@@ -39,6 +39,7 @@ class OutputFile {
 
  private:
   void discard() noexcept;
+  void hash_again();
 
   std::filesystem::path path_, temporary_;
   int descriptor_ = -1;

@@ -85,6 +85,9 @@ class SafetensorsFile {
   // Compares every tensor with the hash that the file keeps of it; without hashes there is nothing to compare. Reads all of
   // the file, on all cores. Throws UserError naming the file and the tensor.
   void check_hashes() const;
+  // check_weight_values() of every tensor, for files without hashes; before any of them is changed, since what was read for
+  // it is given back: only the largest tensor counts as this process's memory.
+  void check_values() const;
   bool keeps_hashes() const noexcept { return !header_.hashes.empty(); }
 
  private:
@@ -103,7 +106,7 @@ class SafetensorsFile {
 enum class ContentCheck {
   kNone,
   kHashes,           // check_hashes()
-  kHashesElseValues  // check_weight_values() where the file keeps no hashes: for files that hold trained weights alone
+  kHashesElseValues  // check_values() where the file keeps no hashes: for files that hold trained weights alone
 };
 
 // SafetensorsFile(path).tensors().

@@ -43,6 +43,12 @@ struct SafetensorsFile::Map {
   ~Map() {
     if (data != nullptr) ::munmap(data, size);
   }
+  // The pages of these bytes are read again when they are touched again; a changed one would be lost.
+  void give_back(std::uint64_t begin, std::uint64_t end) const {
+    const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+    begin = begin / page * page;
+    if (end > begin) ::madvise(data + begin, end - begin, MADV_DONTNEED);
+  }
   Map(const Map&) = delete;
   Map& operator=(const Map&) = delete;
 
@@ -111,30 +117,42 @@ StateDict SafetensorsFile::tensors() const {
 }
 
 void SafetensorsFile::check_hashes() const {
+  if (!keeps_hashes()) return;
+  const int descriptor = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) throw_file_error(path_, "cannot be read");
   std::vector<std::string> found(header_.hashes.size());
   at::parallel_for(0, static_cast<std::int64_t>(found.size()), 1, [&](std::int64_t begin, std::int64_t end) {
     for (auto i = static_cast<std::size_t>(begin); i < static_cast<std::size_t>(end); ++i) {
       const SafetensorsEntry& entry = header_.entries[i];
-      found[i] = tensor_hash(map_->data + header_.data_begin + entry.begin, entry.end - entry.begin);
+      found[i] = tensor_hash_of_file(descriptor, header_.data_begin + entry.begin, entry.end - entry.begin);
     }
   });
+  ::close(descriptor);
   for (std::size_t i = 0; i < found.size(); ++i) {
     if (found[i] == header_.hashes[i]) continue;
     throw UserError(path_.string(),
                     "tensor '" + header_.entries[i].name + "' is damaged: expected hash " + header_.hashes[i] +
-                        " as the file says, got " + found[i],
+                        " as the file says, got " + (found[i].empty() ? "bytes that cannot be read" : found[i]),
                     "copy or save the file again, or load another checkpoint");
+  }
+}
+
+void SafetensorsFile::check_values() const {
+  for (const SafetensorsEntry& entry : header_.entries) {
+    if (torch_dtype(*entry.dtype) == c10::ScalarType::Undefined) continue;
+    check_weight_values(StateDict{{entry.name, view(entry)}}, path_.string());
+    map_->give_back(header_.data_begin + entry.begin, header_.data_begin + entry.end);
   }
 }
 
 namespace {
 
-void check_contents(const SafetensorsFile& file, const fs::path& path, ContentCheck check) {
+void check_contents(const SafetensorsFile& file, ContentCheck check) {
   if (check == ContentCheck::kNone) return;
   if (file.keeps_hashes()) {
     file.check_hashes();
   } else if (check == ContentCheck::kHashesElseValues) {
-    check_weight_values(file.tensors(), path.string());
+    file.check_values();
   }
 }
 
@@ -142,7 +160,7 @@ void check_contents(const SafetensorsFile& file, const fs::path& path, ContentCh
 
 StateDict load_safetensors(const fs::path& path, ContentCheck check) {
   const SafetensorsFile file(path);
-  check_contents(file, path, check);
+  check_contents(file, check);
   return file.tensors();
 }
 
@@ -178,7 +196,7 @@ StateDict load_sharded_safetensors(const fs::path& directory, const std::string&
                         "fetch or save the weights again");
       }
       found = shards.try_emplace(shard, directory / shard).first;
-      check_contents(found->second, directory / shard, check);
+      check_contents(found->second, check);
     }
     if (!found->second.contains(name)) {
       throw UserError((directory / shard).string(), "tensor '" + name + "': the index lists it here, and it is missing");

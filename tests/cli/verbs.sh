@@ -147,7 +147,7 @@ mkdir final && cp out/model.safetensors out/config.json final/
 expect_exit 0 "$OUMI_CPP" checkpoint verify final
 expect_stdout "(by its own hashes)"
 expect_exit 0 "$OUMI_CPP" checkpoint verify out --json  # the final model and the checkpoints
-expect_stdout '"step":null'
+expect_stdout '"folder":"out"'
 expect_stdout '"step":16'
 flip_bit final/model.safetensors -3
 expect_exit 2 "$OUMI_CPP" checkpoint verify final
