@@ -46,10 +46,6 @@ TEST(Rules, NameTheDottedKey) {
        "[data.validation.datasets] expected at least one dataset with training.trainer_type VERL_GRPO"},
       {"fsdp: {enable_fsdp: true}\ndeepspeed: {enable_deepspeed: true}",
        "[deepspeed.enable_deepspeed] expected fsdp or deepspeed, got both"},
-      {"fsdp: {enable_fsdp: true, sharding_strategy: HYBRID_SHARD}\nparallel: {tensor_model_parallel_size: 2}",
-       "[fsdp.sharding_strategy] expected FULL_SHARD, SHARD_GRAD_OP or NO_SHARD with parallel.tensor_model_parallel_size above "
-       "1, "
-       "got HYBRID_SHARD"},
       {"deepspeed: {offload_param: {}}", "[deepspeed.zero_stage] expected ZERO_3 with offload_param, got ZERO_0"},
       {"deepspeed: {enable_deepspeed: true, train_batch_size: 8}\ntraining: {trainer_type: TRL_SFT}",
        "[deepspeed.train_batch_size] expected auto"},

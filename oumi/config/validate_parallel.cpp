@@ -55,11 +55,6 @@ void validate_parallel(const TrainingConfig& config) {
   check_at_least<std::int64_t>("fsdp.min_num_params", config.fsdp.min_num_params, 0);
   const bool hybrid = config.fsdp.sharding_strategy == ShardingStrategy::kHybridShard ||
                       config.fsdp.sharding_strategy == ShardingStrategy::kHybridShardZero2;
-  if (config.fsdp.enable_fsdp && hybrid && config.parallel.tensor_model_parallel_size > 1) {
-    throw_rule("fsdp.sharding_strategy",
-               "FULL_SHARD, SHARD_GRAD_OP or NO_SHARD with parallel.tensor_model_parallel_size above 1",
-               to_string(config.fsdp.sharding_strategy));
-  }
   if (config.fsdp.shard_group_size) {
     check_at_least<std::int64_t>("fsdp.shard_group_size", *config.fsdp.shard_group_size, 1);
     if (!hybrid) {

@@ -32,6 +32,7 @@ struct Unit {
   std::size_t order = 0;  // in forward
   bool ordered = false;
   bool in_backward = false;  // gathered for it, gradients not handed over yet
+  bool added_up = false;     // the update's gradients over a copy's ranks
 };
 
 // Tells when the gradients of a unit's arguments are ready.
@@ -78,6 +79,11 @@ class ShardedModel final : public Sharding {
                          .dtype = parameter.scalar_type()});
     }
     for (const WrappedUnit& wrapped : find_units(model, parameters, options)) add_unit(wrapped, parameters);
+    for (auto& unit : units_) sending_order_.push_back(unit.get());
+    // As backward comes to them: from the model's end, and the model itself last.
+    std::stable_sort(sending_order_.begin(), sending_order_.end(), [](const Unit* a, const Unit* b) {
+      return std::pair(!a->is_root, first_parameter(*a)) > std::pair(!b->is_root, first_parameter(*b));
+    });
   }
 
   ~ShardedModel() override { remove_hooks(); }
@@ -113,15 +119,16 @@ class ShardedModel final : public Sharding {
     if (!unit.in_backward) return;
     unit.in_backward = false;
     // One unit's gradients travel at a time: more of them would add up to the whole model's.
-    if (reducing_ != nullptr) {
-      for (auto& flat : reducing_->flats) flat->finish_reduce();
-    }
+    finish_reducing();
     reducing_ = &unit;
     for (auto& flat : unit.flats) flat->start_reduce(group_->world_size() * copies_->world_size());
     free(unit);
   }
 
   void backward(const Tensor& loss, bool last) override {
+    last_ = last && copies_->world_size() > 1;
+    for (auto& unit : units_) unit->added_up = false;
+    sent_ = 0;
     before_backward(*units_.back());  // the model itself
     loss.backward();
     // Units without an argument that needs a gradient end here. One that no rank's forward has used has nothing to reduce.
@@ -132,9 +139,8 @@ class ShardedModel final : public Sharding {
         free(*unit);
       }
     }
-    for_each_flat([](FlatParameters& flat) { flat.finish_reduce(); });
-    reducing_ = nullptr;
-    if (last && copies_->world_size() > 1) add_up_copies();
+    finish_reducing();
+    if (last_) finish_copies();
   }
 
   double clip_gradients(double max_norm) override {
@@ -174,6 +180,7 @@ class ShardedModel final : public Sharding {
   void zero_grad() override {
     for (auto& unit : units_) unit->in_backward = false;
     reducing_ = nullptr;
+    used_.clear();
     for_each_flat([](FlatParameters& flat) {
       flat.drop_gradients();
       flat.free();
@@ -234,24 +241,55 @@ class ShardedModel final : public Sharding {
     remove_hooks();
     units_.clear();
     forward_order_.clear();
+    sending_order_.clear();
   }
 
  private:
+  static std::size_t first_parameter(const Unit& unit) {
+    std::size_t first = SIZE_MAX;
+    for (const auto& flat : unit.flats) first = std::min(first, flat->members().front().index);
+    return first;
+  }
+
   // Of this rank's part of one parameter.
   Tensor gradient_of(FlatParameters& flat, const FlatParameters::Member& member) const {
     const ParameterShard& shard = shards_[member.index];
     return flat.gradient().narrow(0, member.offset + shard.begin - flat.first(), shard.end - shard.begin);
   }
 
-  // Once for all micro-batches of an update.
-  void add_up_copies() {
-    std::vector<std::int64_t> used;
-    for_each_flat([&](FlatParameters& flat) { used.push_back(flat.gradient().defined() ? 1 : 0); });
-    used = copies_->max(used, "averaging gradients over copies of the model");
+  void finish_reducing() {
+    if (reducing_ == nullptr) return;
+    for (auto& flat : reducing_->flats) flat->finish_reduce();
+    reducing_->added_up = true;
+    reducing_ = nullptr;
+    if (last_) send_to_copies(/*all=*/false);
+  }
+
+  // Once for all micro-batches of an update: while backward goes on, the gradients of each unit that is done travel between the
+  // copies, in one order on all of them, whichever units a copy used. `all`: those of the units that backward did not come to,
+  // too.
+  void send_to_copies(bool all) {
+    for (; sent_ < sending_order_.size() && (all || sending_order_[sent_]->added_up); ++sent_) {
+      for (auto& flat : sending_order_[sent_]->flats) {
+        if (!flat->trained()) continue;
+        used_.push_back(flat->gradient().defined() ? 1 : 0);
+        flat->start_adding_copies(*copies_);
+      }
+    }
+  }
+
+  void finish_copies() {
+    send_to_copies(/*all=*/true);
+    for_each_flat([](FlatParameters& flat) { flat.finish_adding_copies(); });
+    // What no copy used has no gradient, as in one process.
+    const std::vector<std::int64_t> used =
+        copies_->max(std::exchange(used_, {}), "averaging gradients over copies of the model");
     std::size_t i = 0;
-    for_each_flat([&](FlatParameters& flat) {
-      if (used[i++] != 0) flat.add_up_copies(*copies_);
-    });
+    for (Unit* unit : sending_order_) {
+      for (auto& flat : unit->flats) {
+        if (flat->trained() && used[i++] == 0) flat->gradient().reset();
+      }
+    }
   }
 
   void add_unit(const WrappedUnit& wrapped, const NamedTensors& parameters) {
@@ -319,7 +357,11 @@ class ShardedModel final : public Sharding {
   std::vector<std::unique_ptr<Unit>> units_;
   std::vector<Unit*> forward_order_;
   Unit* reducing_ = nullptr;  // its gradients travel
-  Tensor gathered_;           // of gather_weight
+  bool last_ = false;         // backward is the update's last, and there are other copies
+  std::vector<Unit*> sending_order_;
+  std::size_t sent_ = 0;            // units whose gradients travel between copies
+  std::vector<std::int64_t> used_;  // of their flats: whether this copy has a gradient
+  Tensor gathered_;                 // of gather_weight
   std::size_t gathered_flat_ = 0;
 };
 

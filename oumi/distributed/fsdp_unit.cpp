@@ -113,14 +113,15 @@ void FlatParameters::finish_reduce() {
   reduced_.reset();
 }
 
-void FlatParameters::add_up_copies(ProcessGroup& copies) {
+void FlatParameters::start_adding_copies(ProcessGroup& copies) {
   const at::NoGradGuard no_grad;
   if (!gradient_.defined()) gradient_ = at::zeros({part_}, local_.options());
-  copies.all_reduce(gradient_, ReduceKind::kSum, "averaging gradients over copies of the model");
+  copies_ = copies.start_all_reduce(gradient_, ReduceKind::kSum, "averaging gradients over copies of the model");
 }
 
 void FlatParameters::drop_gradients() {
   finish_reduce();
+  finish_adding_copies();
   gradient_.reset();
   for (Member& member : members_) member.parameter.mutable_grad().reset();
 }

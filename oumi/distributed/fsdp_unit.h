@@ -46,8 +46,9 @@ class FlatParameters {
   // Hands this micro-batch's gradients over to be summed over ranks, and lets go of them.
   void start_reduce(std::int64_t ranks_in_mean);
   void finish_reduce();
-  // The sum of what each copy of the model has.
-  void add_up_copies(ProcessGroup& copies);
+  // The sum of what each copy of the model has; nothing is touched in between.
+  void start_adding_copies(ProcessGroup& copies);
+  void finish_adding_copies() { copies_.wait(); }
   void drop_gradients();
 
   // All elements over all ranks in the shards' dtype.
@@ -72,7 +73,7 @@ class FlatParameters {
   bool trained_;
   std::int64_t part_ = 0;
   Tensor local_, flat_, gradient_;
-  PendingCollective gather_, reduce_;
+  PendingCollective gather_, reduce_, copies_;
   Tensor reduced_;
   bool whole_ = true;
 };

@@ -331,16 +331,7 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work, st
 double ProcessGroup::seconds_in_collectives() const noexcept { return state_->spent ? state_->spent->load() : 0; }
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
-  if (!state_->group) return;
-  guard(
-      what,
-      [&] {
-        std::vector<Tensor> tensors{tensor};
-        c10d::AllreduceOptions options;
-        options.reduceOp = kind == ReduceKind::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-        state_->group->allreduce(tensors, options)->wait();
-      },
-      static_cast<std::int64_t>(tensor.nbytes()));
+  start_all_reduce(tensor, kind, what).wait();
 }
 
 void ProcessGroup::broadcast(const Tensor& tensor, std::int64_t root, const char* what) {
@@ -372,6 +363,16 @@ PendingCollective ProcessGroup::start(const Tensor& output, const Tensor& input,
       },
       bytes);
   return PendingCollective([this, work, what, output, input, bytes] { guard(what, [&] { work->wait(); }, bytes); });
+}
+
+PendingCollective ProcessGroup::start_all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
+  if (!state_->group) return {};
+  return start(tensor, tensor, what, [kind](c10d::ProcessGroup& group, Tensor& to, Tensor&) {
+    std::vector<Tensor> tensors{to};
+    c10d::AllreduceOptions options;
+    options.reduceOp = kind == ReduceKind::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+    return group.allreduce(tensors, options);
+  });
 }
 
 PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& input, const char* what) {

@@ -72,6 +72,7 @@ class ProcessGroup {
 
   // --- tensors; all contiguous, of one dtype and size on every rank. `what` names the operation in errors ("the loss") ---
   void all_reduce(const Tensor& tensor, ReduceKind kind, const char* what);
+  PendingCollective start_all_reduce(const Tensor& tensor, ReduceKind kind, const char* what);
   void broadcast(const Tensor& tensor, std::int64_t root, const char* what);
   // input [n] of each rank, in the order of ranks, into output [world_size * n].
   PendingCollective all_gather(const Tensor& output, const Tensor& input, const char* what);
