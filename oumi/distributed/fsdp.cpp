@@ -70,7 +70,8 @@ class UnitHook final : public CallHook {
 
 class ShardedModel final : public Sharding {
  public:
-  ShardedModel(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options)
+  ShardedModel(ShardGroups groups, Module& model, const NamedTensors& parameters, const ShardingOptions& options,
+               const std::set<std::string>& shared)
       : group_(std::move(groups.shard)), copies_(std::move(groups.copies)), options_(options) {
     for (const auto& [name, parameter] : parameters) {
       shards_.push_back({.name = name,
@@ -78,7 +79,7 @@ class ShardedModel final : public Sharding {
                          .trained = parameter.requires_grad(),
                          .dtype = parameter.scalar_type()});
     }
-    for (const WrappedUnit& wrapped : find_units(model, parameters, options)) add_unit(wrapped, parameters);
+    for (const WrappedUnit& wrapped : find_units(model, parameters, options, shared)) add_unit(wrapped, parameters);
     for (auto& unit : units_) sending_order_.push_back(unit.get());
     // As backward comes to them: from the model's end, and the model itself last.
     std::stable_sort(sending_order_.begin(), sending_order_.end(), [](const Unit* a, const Unit* b) {
@@ -404,8 +405,8 @@ void UnitHook::after(Module&, const TensorRefs& results) {
 }  // namespace
 
 std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters,
-                                      const ShardingOptions& options) {
-  return std::make_unique<ShardedModel>(std::move(groups), model, parameters, options);
+                                      const ShardingOptions& options, const std::set<std::string>& shared) {
+  return std::make_unique<ShardedModel>(std::move(groups), model, parameters, options, shared);
 }
 
 }  // namespace oumi

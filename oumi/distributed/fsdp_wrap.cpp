@@ -81,7 +81,7 @@ std::vector<WrappedUnit> units_by_size(Module& model, std::int64_t min_num_param
 }  // namespace
 
 std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters,
-                                    const ShardingOptions& options) {
+                                    const ShardingOptions& options, const std::set<std::string>& shared) {
   std::vector<WrappedUnit> units;
   if (!options.wrap_classes.empty()) {
     units = units_by_class(model, options.wrap_classes);
@@ -94,7 +94,7 @@ std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<s
   for (const auto& item : model.named_parameters()) {
     const std::size_t unit = unit_around(item.key(), units);
     const auto [entry, is_new] = owners.emplace(item.value().unsafeGetTensorImpl(), unit);
-    if (!is_new && entry->second != unit) entry->second = units.size() - 1;
+    if ((!is_new && entry->second != unit) || shared.contains(item.key())) entry->second = units.size() - 1;
   }
   for (std::size_t i = 0; i < parameters.size(); ++i)
     units[owners.at(parameters[i].second.unsafeGetTensorImpl())].parameters.push_back(i);

@@ -1,6 +1,7 @@
 // Which modules are units of FSDP. Internal.
 #pragma once
 
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +18,8 @@ struct WrappedUnit {
 };
 
 // Inner units first. Every parameter is in exactly one unit: the innermost around it. A parameter that modules of several units
-// share (tied embeddings) belongs to the model itself.
+// share belongs to the model itself, and so do those that `shared` names (shard_model).
 std::vector<WrappedUnit> find_units(Module& model, const std::vector<std::pair<std::string, Tensor>>& parameters,
-                                    const ShardingOptions& options);
+                                    const ShardingOptions& options, const std::set<std::string>& shared);
 
 }  // namespace oumi

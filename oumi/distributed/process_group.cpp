@@ -330,8 +330,20 @@ void ProcessGroup::guard(const char* what, const std::function<void()>& work, st
 
 double ProcessGroup::seconds_in_collectives() const noexcept { return state_->spent ? state_->spent->load() : 0; }
 
+namespace {
+
+c10::intrusive_ptr<c10d::Work> reduce_over(c10d::ProcessGroup& group, const Tensor& tensor, ReduceKind kind) {
+  std::vector<Tensor> tensors{tensor};
+  c10d::AllreduceOptions options;
+  options.reduceOp = kind == ReduceKind::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
+  return group.allreduce(tensors, options);
+}
+
+}  // namespace
+
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
-  start_all_reduce(tensor, kind, what).wait();
+  if (!state_->group) return;
+  guard(what, [&] { reduce_over(*state_->group, tensor, kind)->wait(); }, static_cast<std::int64_t>(tensor.nbytes()));
 }
 
 void ProcessGroup::broadcast(const Tensor& tensor, std::int64_t root, const char* what) {
@@ -367,12 +379,8 @@ PendingCollective ProcessGroup::start(const Tensor& output, const Tensor& input,
 
 PendingCollective ProcessGroup::start_all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
   if (!state_->group) return {};
-  return start(tensor, tensor, what, [kind](c10d::ProcessGroup& group, Tensor& to, Tensor&) {
-    std::vector<Tensor> tensors{to};
-    c10d::AllreduceOptions options;
-    options.reduceOp = kind == ReduceKind::kSum ? c10d::ReduceOp::SUM : c10d::ReduceOp::MAX;
-    return group.allreduce(tensors, options);
-  });
+  return start(tensor, tensor, what,
+               [kind](c10d::ProcessGroup& group, Tensor& to, Tensor&) { return reduce_over(group, to, kind); });
 }
 
 PendingCollective ProcessGroup::all_gather(const Tensor& output, const Tensor& input, const char* what) {

@@ -88,8 +88,9 @@ std::unique_ptr<Sharding> shard_optimizer(std::shared_ptr<ProcessGroup> group, c
 // FSDP, within groups.shard; gradients are averaged over groups.copies too, whose ranks start with the same weights.
 // `parameters` are all of the model's, each once; those below a unit are whole only while it computes. Units are found by
 // `options`; what is in none belongs to the model itself, which is whole from the beginning of forward to the end of backward.
+// So does what modules use without having it as a parameter, named in `shared` (the embedding that is a head's weight too).
 // Throws UserError for a wrap class that no module has or that is a plain torch module (which has no call path).
 std::unique_ptr<Sharding> shard_model(ShardGroups groups, Module& model, const NamedTensors& parameters,
-                                      const ShardingOptions& options);
+                                      const ShardingOptions& options, const std::set<std::string>& shared = {});
 
 }  // namespace oumi

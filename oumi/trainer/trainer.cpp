@@ -364,7 +364,13 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
                     "leave it out, or use a strategy that keeps weights whole (NO_SHARD, ZERO_1)");
   }
   run.shard_groups = make_shard_groups(mesh_.data, shard_group_size(), "fsdp.shard_group_size");
-  run.sharding = shard_model(run.shard_groups, *model_, unique_named_parameters(*model_), args_.sharding);
+  const NamedParameters parameters = unique_named_parameters(*model_);
+  std::set<std::string> shared;  // a tied head has no parameter
+  for (const auto& [name, parameter] : parameters) {
+    if (language && language->dimensions().tie_word_embeddings && parameter.is_same(language->output_head()->weight))
+      shared.insert(name);
+  }
+  run.sharding = shard_model(run.shard_groups, *model_, parameters, args_.sharding, shared);
   spread_gradient_norm(run);
   if (run.weights_stay_sharded) take_weights_into_shards(run, checkpoint);
 }

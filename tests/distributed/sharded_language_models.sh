@@ -72,6 +72,8 @@ CASE="gpt2, tied and with transposed matrices"
 run_one gpt2_one "$(ga 2)" "${gpt2[@]}"
 launch 2 gpt2_full2 "${gpt2[@]}" "${gpt2_units[@]}"
 same gpt2_one gpt2_full2
+launch 2 gpt2_size2 "${gpt2[@]}" "${by_size[@]}"  # the embedding is large enough for a unit, and the head uses it too
+same gpt2_one gpt2_size2
 
 CASE="checkpoints"
 saving=("${gpt2[@]}" --training.save_strategy=steps --training.save_steps=20)

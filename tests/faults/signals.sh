@@ -42,7 +42,10 @@ terminate() {
     wait "$pid" || CODE=$?
     pass; case $CODE in 0 | 143) ;; *) fail "expected exit code 143, got $CODE" ;; esac
     pass; ! grep -q '^error:' .stderr || fail "a stop on request is no error"
-    [ "$CODE" -ne 0 ] || continue
+    if [ "$CODE" -eq 0 ]; then  # the machine was busier when the run was timed
+      duration=$((duration * 4 / 5))
+      continue
+    fi
     if grep -q '^finished at step' .stderr; then  # it was on its way out: everything is written
       expect_same "$reference/model.safetensors" stopped/model.safetensors
       expect_no_leftovers stopped
