@@ -250,9 +250,9 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
                                                  options.join_timeout.count() / 1000.0, " s, got no rank ", missing),
                            "check that every rank has started, with the same WORLD_SIZE, MASTER_ADDR and MASTER_PORT");
   }
-  state.connect_backends("gloo");
   state.watch = std::make_shared<PeerWatch>(c10::make_intrusive<c10d::PrefixStore>("oumi/" + layout.attempt, tcp->clone()),
                                             layout.rank, layout.world_size);
+  state.connect_backends("ranks");  // last: rank 0 may end, and its store with it, once all have got here
   const std::lock_guard lock(last_watch_mutex);
   last_watch = state.watch;
   return group;

@@ -169,7 +169,9 @@ std::unique_ptr<SharedMemory> SharedMemory::connect(c10d::Store& store, int rank
     set_text(store, answer(rank), mapping ? "yes" : "no");
     if (get_text(store, kVerdict) != "yes") return nullptr;
   }
-  return std::unique_ptr<SharedMemory>(new SharedMemory(std::move(mapping), rank, size, timeout));
+  std::unique_ptr<SharedMemory> memory(new SharedMemory(std::move(mapping), rank, size, timeout));
+  memory->exchange({});  // all have read the verdict: the store may end
+  return memory;
 }
 
 SharedMemory::SharedMemory(std::unique_ptr<Mapping> mapping, int rank, int size, std::chrono::milliseconds timeout)
@@ -192,6 +194,16 @@ bool SharedMemory::has_ended(int rank) const {
 }
 
 void SharedMemory::exchange(const SharedCall& call) {
+  if (failure_) std::rethrow_exception(failure_);
+  try {
+    meet(call);
+  } catch (...) {
+    failure_ = std::current_exception();
+    throw;
+  }
+}
+
+void SharedMemory::meet(const SharedCall& call) {
   Header& own = header(rank_);
   own.calls[round_ % 2] = call;
   own.round.store(round_ + 1);

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -42,7 +43,7 @@ class SharedMemory {
   // This rank's chunk [kChunk] of the round to come: written before exchange.
   std::byte* own() { return chunk(rank_, round_); }
   // Lets the others see the own chunk, and waits for theirs. Throws CallsDiffer, or std::runtime_error when a rank has ended,
-  // the timeout is over, or interrupt() was called.
+  // the timeout is over, or interrupt() was called; from then on it throws the same at once.
   void exchange(const SharedCall& call);
   // A rank's chunk of the round that was exchanged last: until the next exchange.
   const std::byte* of(int rank) const { return chunk(rank, round_ - 1); }
@@ -56,6 +57,7 @@ class SharedMemory {
   SharedMemory(std::unique_ptr<Mapping> mapping, int rank, int size, std::chrono::milliseconds timeout);
   std::byte* chunk(int rank, std::uint32_t round) const;
   Header& header(int rank) const;
+  void meet(const SharedCall& call);
   void wait_for(int rank, std::uint32_t round);
   bool has_ended(int rank) const;
 
@@ -65,6 +67,7 @@ class SharedMemory {
   const std::chrono::microseconds spin_;
   std::uint32_t round_ = 0;
   std::atomic<bool> interrupted_{false};
+  std::exception_ptr failure_;  // the first one: rounds are out of step after it
 };
 
 }  // namespace oumi

@@ -124,6 +124,21 @@ TEST(SharedMemory, RanksInOtherCallsAreNamedAtOnce) {
   EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(30));
 }
 
+TEST(SharedMemory, ATimeoutIsWaitedForOnce) {
+  const auto began = std::chrono::steady_clock::now();
+  const auto errors = run_ranks(2, {.timeout = std::chrono::seconds(3)}, [&](std::shared_ptr<ProcessGroup> group) {
+    if (!group->is_main()) return std::this_thread::sleep_for(std::chrono::seconds(9));
+    const Tensor first = at::zeros({8}), second = at::zeros({8}), third = at::zeros({8});
+    // As c10d's Reducer: several are begun before the first is waited for.
+    std::vector<PendingCollective> pending;
+    for (const Tensor& tensor : {first, second, third})
+      pending.push_back(group->start_all_reduce(tensor, ReduceKind::kSum, "the gradients"));
+    EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(6));
+    pending.front().wait();
+  });
+  EXPECT_THAT(errors[0], HasSubstr("no answer within 3 s"));
+}
+
 TEST(SharedMemory, ARankThatEndsIsNoticedBeforeTheTimeout) {
   const auto errors = run_ranks(2, {.timeout = std::chrono::minutes(5)}, [](std::shared_ptr<ProcessGroup> group) {
     at::set_num_threads(2);
