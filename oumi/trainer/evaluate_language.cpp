@@ -15,7 +15,10 @@ MetricValues evaluate_language_from_config(const TrainingConfig& config, const L
   // Before gigabytes of weights are read.
   const std::vector<MultipleChoiceRow> questions =
       options.multiple_choice.empty() ? std::vector<MultipleChoiceRow>() : read_multiple_choice(options.multiple_choice);
-  const TrainedLanguageModel loaded = load_trained_language_model(config, options.choice);
+  // What the data needs it asks for itself.
+  TrainedModelChoice choice = options.choice;
+  choice.needs_tokenizer = !questions.empty();
+  const TrainedLanguageModel loaded = load_trained_language_model(config, choice);
   for (const std::string& notice : loaded.notices) {
     if (options.notice) options.notice(notice);
   }
@@ -32,9 +35,9 @@ MetricValues evaluate_language_from_config(const TrainingConfig& config, const L
     metrics = evaluate_language_model(*loaded.model, loader);
   }
   if (!questions.empty()) {
-    const MetricValues choice =
+    const MetricValues answers =
         evaluate_multiple_choice(*loaded.model, *loaded.tokenizer, questions, config.training.per_device_eval_batch_size);
-    metrics.insert(metrics.end(), choice.begin(), choice.end());
+    metrics.insert(metrics.end(), answers.begin(), answers.end());
   }
   return metrics;
 }

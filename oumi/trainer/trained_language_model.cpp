@@ -43,7 +43,9 @@ TrainingConfig choose(const TrainingConfig& config, const TrainedModelChoice& ch
   const fs::path saved = config.training.output_dir;
   if (choice.prefer_output_dir && is_whole_model(saved)) {
     notices.push_back("the model is the one that the run saved in " + saved.string());
-    if (!params.tokenizer_name && !has_tokenizer(saved)) params.tokenizer_name = params.model_name;
+    // Neither folder has one after a run on tokenised rows.
+    const bool none = fs::is_directory(params.model_name) && !has_tokenizer(params.model_name);
+    if (!params.tokenizer_name && !has_tokenizer(saved) && !none) params.tokenizer_name = params.model_name;
     params.model_name = saved.string();
     params.model_kwargs = Json::object();  // the saved config.json has them
     params.adapter_model.reset();          // what the run began with is part of it
@@ -91,9 +93,11 @@ TrainedLanguageModel load_trained_language_model(const TrainingConfig& config, c
   TrainedLanguageModel result;
   result.config = choose(config, choice, result.notices);
   const ModelParams& params = result.config.model;
-  const BuiltTokenizer built = build_tokenizer(params.tokenizer_name.value_or(params.model_name), params);
-  result.tokenizer = built.tokenizer;
-  result.notices.insert(result.notices.end(), built.notices.begin(), built.notices.end());
+  if (choice.needs_tokenizer || params.tokenizer_name || has_tokenizer(params.model_name)) {
+    const BuiltTokenizer built = build_tokenizer(params.tokenizer_name.value_or(params.model_name), params);
+    result.tokenizer = built.tokenizer;
+    result.notices.insert(result.notices.end(), built.notices.begin(), built.notices.end());
+  }
   const ModelPtr model = build_model(params);
   result.model = as_language_model(model);
   if (!result.model)

@@ -17,11 +17,13 @@ namespace oumi {
 struct TrainedModelChoice {
   // What the run saved in training.output_dir, whole or as an adapter, where there is something; false: model.model_name alone.
   bool prefer_output_dir = true;
+  // false: goes without where there is none, since rows may be tokenised already.
+  bool needs_tokenizer = true;
 };
 
 struct TrainedLanguageModel {
-  LanguageModelPtr model;  // in evaluation mode, adapters merged
-  std::shared_ptr<const Tokenizer> tokenizer;
+  LanguageModelPtr model;                      // in evaluation mode, adapters merged
+  std::shared_ptr<const Tokenizer> tokenizer;  // null only without needs_tokenizer
   TrainingConfig config;             // with model.model_name, tokenizer_name and adapter_model as they are on this machine
   std::vector<std::string> notices;  // which model it is, what its tokenizer lacked
 };

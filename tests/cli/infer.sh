@@ -74,6 +74,27 @@ YAML
 expect_exit 0 "$OUMI_CPP" evaluate -c eval.yaml --multiple-choice questions.jsonl --json
 pass; tail -n 1 .stdout | python3 -c 'import json, sys; r = json.load(sys.stdin); assert r["acc"] == 0.0 and r["acc_norm"] == 1.0 and r["questions"] == 2, r' 2>.stderr || fail "wrong figures"
 
+CASE="tokenised rows"
+# Neither training nor evaluating them asks for a tokenizer; text does, before and after a model is saved.
+mkdir bare && cp "$golden"/qwen2/* bare/
+for i in 1 2 3 4; do echo "{\"input_ids\": [1, $i, 2, 3, $i]}"; done >rows.jsonl
+cat >rows.yaml <<'YAML'
+model: {model_name: bare}
+data:
+  train: {datasets: [{dataset_name: pretokenized, dataset_path: rows.jsonl}]}
+  validation: {datasets: [{dataset_name: pretokenized, dataset_path: rows.jsonl}]}
+training: {output_dir: rows, max_steps: 2, per_device_train_batch_size: 2, save_strategy: "no", eval_strategy: "no"}
+YAML
+expect_exit 0 "$OUMI_CPP" evaluate -c rows.yaml --json
+before=$(tail -n 1 .stdout | grep -o '"eval_loss":[0-9.]*')
+expect_exit 0 "$OUMI_CPP" train -c rows.yaml
+expect_exit 0 "$OUMI_CPP" evaluate -c rows.yaml --json
+expect_different <(echo "$before") <(tail -n 1 .stdout | grep -o '"eval_loss":[0-9.]*')
+expect_exit 0 "$OUMI_CPP" train -c rows.yaml training.output_dir=adapter training.use_peft=true
+expect_exit 0 "$OUMI_CPP" evaluate -c rows.yaml training.output_dir=adapter --json
+expect_error 2 "no tokenizer" "$OUMI_CPP" evaluate -c rows.yaml --multiple-choice questions.jsonl
+expect_error 2 "needs a tokenizer" "$OUMI_CPP" evaluate -c rows.yaml data.validation.datasets='[{dataset_name: text_sft, dataset_path: in.jsonl}]'
+
 CASE="bad input"
 bad() {  # bad ROW TEXT
   printf '%s\n%s\n' '{"prompt": "the"}' "$1" >bad.jsonl
