@@ -33,6 +33,15 @@ def peer_answers(sides, folder, questions, count, precision):
     return json.loads(run(sides.peer("generate.py", folder, questions, count, precision))[0].splitlines()[-1])
 
 
+def tensors_of(path):
+    """A safetensors file without its metadata: where every tensor lies, and the bytes."""
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:8 + size])
+    header.pop("__metadata__", None)
+    return header, content[8 + size:]
+
+
 def rows(sides, raw):
     table = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -69,7 +78,7 @@ def rows(sides, raw):
         measures = {"oumi": lambda: measured([bench], "ours.safetensors"), "peer": lambda: measured(sides.peer("weights.py"), "theirs.safetensors")}
         measures["oumi"]()  # the file is in the page cache for both
         results = raw["safetensors"] = interleaved(measures, sides.rounds)
-        if results["oumi"][0]["sum"] != results["peer"][0]["sum"] or (folder / "ours.safetensors").read_bytes() != (folder / "theirs.safetensors").read_bytes():
+        if results["oumi"][0]["sum"] != results["peer"][0]["sum"] or tensors_of(folder / "ours.safetensors") != tensors_of(folder / "theirs.safetensors"):
             sys.exit("safetensors: the files disagree, nothing is timed")
         for action in ("load", "save"):
             rates = {side: [r["bytes"] / r[f"{action}_seconds"] / 1e9 for r in runs] for side, runs in results.items()}
