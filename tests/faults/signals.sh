@@ -79,12 +79,13 @@ terminate "in saving" plain "$(few 2 20)" 50 90 1 "${saving[@]}"
 terminate "twice" plain "$(few 1 5)" 50 85 2 "${saving[@]}"
 
 CASE="one rank of four"
+# Long enough that no machine is done before the signal comes.
 launch() { "$OUMI_CPP" launch --nproc-per-node 4 train -c run.yaml --training.output_dir "$@"; }
-expect_exit 0 launch ranks --training.max_steps 200
+expect_exit 0 launch ranks --training.max_steps 3000
 for ((attempt = 1; attempt <= $(few 1 5); ++attempt)); do
   rm -rf agreed
   # exec: the job is the launcher itself.
-  (exec "$OUMI_CPP" launch --nproc-per-node 4 train -c run.yaml --training.output_dir agreed --training.max_steps 200) >.stdout 2>.stderr &
+  (exec "$OUMI_CPP" launch --nproc-per-node 4 train -c run.yaml --training.output_dir agreed --training.max_steps 3000) >.stdout 2>.stderr &
   launcher=$!
   wait_until grep -q '"step": 5,' agreed/metrics_rank0000.jsonl
   kill -TERM "$(rank_of $launcher $((attempt % 4)))"
@@ -98,7 +99,7 @@ for ((attempt = 1; attempt <= $(few 1 5); ++attempt)); do
     pass; grep -q "saved agreed/checkpoint-$step" "agreed/logs/rank_000$rank.log" || fail "rank $rank did not save step $step"
   done
   expect_file "agreed/checkpoint-$step/rng_state_3.safetensors"
-  expect_exit 0 launch agreed --training.max_steps 200 --training.try_resume_from_last_checkpoint true
+  expect_exit 0 launch agreed --training.max_steps 3000 --training.try_resume_from_last_checkpoint true
   expect_same ranks/model.safetensors agreed/model.safetensors
 done
 
