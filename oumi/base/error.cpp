@@ -2,7 +2,9 @@
 
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <new>
+#include <system_error>
 #include <utility>
 
 namespace oumi {
@@ -62,6 +64,8 @@ std::string describe(const std::exception& error) {
     return text;
   }
   if (is_out_of_memory(error)) return "error: [memory] " + memory_message(error) + "\nhint: " + kMemoryHint;
+  if (const auto* system = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
+    return "error: [" + system->path1().string() + "] " + system->code().message();
   // Third-party messages can carry a stack trace after the first line; one line is for the user.
   std::string what = error.what();
   return "error: [internal] " + what.substr(0, what.find('\n'));
@@ -71,6 +75,8 @@ int exit_code_for(const std::exception& error) noexcept {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) return static_cast<int>(ours->exit_code());
   if (const auto* stopped = dynamic_cast<const StoppedBySignal*>(&error)) return 128 + stopped->signal();
   if (is_out_of_memory(error)) return static_cast<int>(ExitCode::kEnvironment);
+  // A folder that can't be listed, a thread that can't be started: the system said no.
+  if (dynamic_cast<const std::system_error*>(&error) != nullptr) return static_cast<int>(ExitCode::kEnvironment);
   return static_cast<int>(ExitCode::kBug);
 }
 

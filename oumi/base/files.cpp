@@ -45,12 +45,17 @@ std::string hint_for(int error) {
     case EACCES:
     case EPERM: return "check the permissions, or choose another folder";
     case EMFILE: return "raise the limit on open files (ulimit -n)";
+    case ENOMEM: return "lower the batch size, or raise the memory limit";
     default: return "";
   }
 }
 
 [[noreturn]] void throw_unreadable(const fs::path& path) {
   const int error = errno;
+  // A good file, and a machine that is short of something or a disk that fails.
+  for (const int of_the_machine : {ENOMEM, EMFILE, ENFILE, EIO}) {
+    if (error == of_the_machine) throw_file_error(path, "cannot be read");
+  }
   throw UserError(path.string(), std::string("cannot be read: ") + std::strerror(error),
                   error == ENOENT ? "check the path; relative paths start at the current folder" : hint_for(error));
 }

@@ -1,6 +1,8 @@
 #include "oumi/checkpoint/checkpoint_writer.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -52,9 +54,16 @@ CheckpointWriter::CheckpointWriter(const fs::path& output_dir, std::int64_t step
   if (step < 0) throw InternalError(cat("checkpoint: expected a step >= 0, got ", step));
   make_directories(output_dir);
   if (::mkdir(directory_.c_str(), 0755) != 0) throw_file_error(directory_, "cannot be created as a folder");
+  reserve_ = ::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (reserve_ >= 0) return;
+  const int error = errno;
+  ::rmdir(directory_.c_str());
+  errno = error;
+  throw_file_error(directory_, "cannot be opened");
 }
 
 CheckpointWriter::~CheckpointWriter() {
+  ::close(reserve_);
   if (done_) return;
   std::error_code ignored;
   fs::remove_all(directory_, ignored);

@@ -61,6 +61,7 @@ class CheckpointWriter : public CheckpointFiles {
 
   std::filesystem::path output_dir_;
   std::int64_t step_;
+  int reserve_ = -1;  // a descriptor to remove the folder with when there are no others left
   bool done_ = false;
 };
 

@@ -21,6 +21,7 @@ struct RunInfo {
   std::string config_yaml = {};    // canonical YAML of what runs; shown by TensorBoard
   std::string model_summary = {};  // may be empty
   std::int64_t start_step = 0;     // update steps already done: 0, or the step resumed from
+  bool starts_over = false;        // an earlier try may have logged steps from 0 on: they count no more
   std::int64_t total_steps = 0;    // update steps at the end of the run; 0 when unknown
   std::int64_t rank = 0;
   std::int64_t world_size = 1;

@@ -23,6 +23,9 @@ std::string to_json_line(const LogRecord& record);
 // One number as it stands in the file.
 std::string json_number(double value);
 
+// The step of a start from the beginning: before an evaluation at step 0.
+inline constexpr std::int64_t kBeforeTheFirstStep = -1;
+
 // Removes what a resume from `step` must forget: lines with a greater step and a last line that was cut short. Lines that
 // are not ours stay. Missing file: nothing to do. Throws EnvironmentError.
 void cut_metrics_file(const std::filesystem::path& path, std::int64_t step);

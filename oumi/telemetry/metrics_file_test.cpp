@@ -95,6 +95,12 @@ TEST_F(MetricsFileTest, CutKeepsLinesUpToTheStepAndWhatIsNotOurs) {
   EXPECT_EQ(text(), "# note\n{\"step\": \"x\"}\n");
 }
 
+TEST_F(MetricsFileTest, CutBeforeTheFirstStepKeepsNothingOfOurs) {
+  write_text("{\"step\": 0}\n{\"step\": 1}\n# note\n");
+  cut_metrics_file(path_, kBeforeTheFirstStep);
+  EXPECT_EQ(text(), "# note\n");
+}
+
 TEST_F(MetricsFileTest, CutOfAMissingFileDoesNothing) {
   cut_metrics_file(path_, 5);
   EXPECT_FALSE(std::filesystem::exists(path_));

@@ -117,6 +117,7 @@ TensorBoardWriter::~TensorBoardWriter() = default;
 void TensorBoardWriter::on_run_begin(const RunInfo& run) {
   // A session that starts at step n makes TensorBoard purge what earlier files say about steps from n on.
   if (run.start_step > 0) impl_->write(encode_session_start(wall_time(), run.start_step + 1));
+  if (run.starts_over) impl_->write(encode_session_start(wall_time(), 0));
   if (!run.config_yaml.empty()) on_text("config", code_block(run.config_yaml, "yaml"));
   if (!run.model_summary.empty()) on_text("model", code_block(run.model_summary, ""));
 }

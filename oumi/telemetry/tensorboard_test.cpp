@@ -123,6 +123,17 @@ TEST(TensorBoardTest, ResumedRunPurgesLaterStepsOfEarlierFiles) {
   EXPECT_EQ(to_hex(records[1].substr(9)), "10653a020801");
 }
 
+TEST(TensorBoardTest, RunThatStartsOverPurgesAllStepsOfEarlierFiles) {
+  const TemporaryDirectory directory;
+  TensorBoardWriter writer(directory.path());
+  RunInfo run;
+  run.starts_over = true;
+  writer.on_run_begin(run);
+  const auto records = read_records(read_text_file(writer.path()));
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(to_hex(records[1].substr(9)), "3a020801");  // no field 2: step 0
+}
+
 TEST(TensorBoardTest, TwoWritersInOneFolderUseTwoFiles) {
   const TemporaryDirectory directory;
   const TensorBoardWriter first(directory.path()), second(directory.path());

@@ -58,12 +58,9 @@ void rethrow_with_path() {
   } catch (const c10::OutOfMemoryError&) {
     throw EnvironmentError(current_path(), "out of device memory", "lower the batch size or enable gradient checkpointing");
   } catch (const c10::Error& error) {
+    if (is_out_of_memory(error)) rethrow_naming_memory(error, current_path());
     std::string message = error.what_without_backtrace();
     if (const auto line = message.find('\n'); line != std::string::npos) message.resize(line);
-    // LibTorch's CPU allocator has no error type of its own.
-    if (message.find("can't allocate memory") != std::string::npos) {
-      throw EnvironmentError(current_path(), "out of memory: " + message, "lower the batch size, or raise the memory limit");
-    }
     throw UserError(current_path(), message, "compare the batch's shapes and dtypes with what this module takes");
   }
 }

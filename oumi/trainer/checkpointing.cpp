@@ -295,7 +295,7 @@ void Trainer::restore(Run& run, const fs::path& checkpoint) {
       }
     }
   }
-  if (group_->is_main()) cut_metrics_file(fs::path(args_.output_dir) / "metrics_rank0000.jsonl", state_.global_step);
+  if (group_->is_main()) cut_metrics_file(metrics_path(args_.output_dir), state_.global_step);
   log_info(cat("resuming from ", checkpoint.string(), " at step ", state_.global_step));
 }
 

@@ -30,6 +30,7 @@
 #include "oumi/optim/clip_grad.h"
 #include "oumi/optim/optimizer.h"
 #include "oumi/telemetry/logging.h"
+#include "oumi/telemetry/metrics_file.h"
 #include "oumi/trainer/finetuning.h"
 #include "oumi/trainer/run.h"
 #include "oumi/trainer/sharded_state.h"
@@ -262,6 +263,8 @@ void Trainer::prepare(Run& run) {
   if (!checkpoint.empty()) {
     restore(run, checkpoint);
     apply_plan();
+  } else if (starts_over() && group_->is_main()) {
+    cut_metrics_file(metrics_path(args_.output_dir), kBeforeTheFirstStep);
   }
 
   TelemetryOptions telemetry{.output_dir = args_.output_dir, .rank = group_->rank()};
@@ -274,10 +277,14 @@ void Trainer::prepare(Run& run) {
                             .output_dir = args_.output_dir,
                             .config_yaml = options_.config_yaml,
                             .start_step = state_.global_step,
+                            .starts_over = checkpoint.empty() && starts_over(),
                             .total_steps = plan_.max_steps,
                             .rank = group_->rank(),
                             .world_size = group_->world_size()});
 }
+
+// Whether a run without a checkpoint may follow one that was stopped before its first: what that one logged is logged again.
+bool Trainer::starts_over() const { return args_.resume_from_checkpoint == "last"; }
 
 // The checkpoint that resume_from_checkpoint means, the same on every rank; empty when "last" finds none.
 fs::path Trainer::find_checkpoint() {

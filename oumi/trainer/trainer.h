@@ -170,6 +170,7 @@ class Trainer {
   void write_own_files(Run& run, const std::filesystem::path& directory);
   bool weights_in_parts() const;
   std::filesystem::path find_checkpoint();
+  bool starts_over() const;
   void set_up_ranks(Run& run, const std::filesystem::path& checkpoint);
   void check_tensor_parallel() const;
   void spread_gradient_norm(Run& run) const;

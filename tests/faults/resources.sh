@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Resources that run out: the disk under logs, metrics, TensorBoard and the cache; memory in forward, backward and optimizer; and what
-# a long run takes: memory, descriptors and threads stay as they are.
+# Resources that run out: the disk under logs, metrics, TensorBoard and the cache; memory in forward, backward and optimizer; file
+# descriptors; and what a long run takes: memory, descriptors and threads stay as they are.
 source "$(dirname "$0")/../lib.sh"
 
 small_fashion data 256 32
@@ -119,6 +119,22 @@ for below in 8 20 60 120; do
 done
 CASE=memory
 pass; [ $named -gt 0 ] || fail "no message has the bytes that were asked for"
+
+CASE="too few file descriptors"
+short=0
+for descriptors in 4 5 6 7 8 9; do
+  rm -rf few
+  run prlimit --nofile=$descriptors "$OUMI_CPP" train -c run.yaml training.output_dir=few
+  if [ "$CODE" -ne 0 ]; then
+    short=$((short + 1))
+    expect_equal "$CODE" 3 "exit code with $descriptors descriptors"
+    expect_stderr "error: [few"
+    expect_stderr "Too many open files"
+  fi
+  [ ! -d few ] || expect_no_leftovers few
+  expect_equal "$(ls -d few/checkpoint-* 2>/dev/null | wc -l)" "$(good_checkpoints few | wc -l)" "whole checkpoints"
+done
+pass; [ $short -gt 0 ] || fail "4 descriptors were enough"
 
 CASE="a long run takes no more than a short one"
 # usage: resident memory in KB, open descriptors and threads of the run, when it has logged step $1.

@@ -167,6 +167,16 @@ streaming=(training.max_steps=2000 training.save_steps=100000)
 expect_exit 0 "$OUMI_CPP" train -c sequences.yaml training.output_dir=references "${streaming[@]}"
 stop_and_resume "SIGTERM on a stream" TERM 143 sequences.yaml references "${streaming[@]}"
 
+CASE="stopped before its first checkpoint"
+once=(training.save_strategy=no training.eval_strategy=steps training.eval_on_start=true)
+expect_exit 0 "$OUMI_CPP" train -c images.yaml training.output_dir=over "${once[@]}"
+metric over/metrics_rank0000.jsonl step >once.txt
+rm over/model.safetensors
+expect_exit 0 "$OUMI_CPP" train -c images.yaml training.output_dir=over "${once[@]}" training.try_resume_from_last_checkpoint=true
+metric over/metrics_rank0000.jsonl step >twice.txt
+expect_same once.txt twice.txt  # what the first try logged is logged again, not twice
+expect_same plain/model.safetensors over/model.safetensors
+
 CASE="refusals"
 expect_error 2 "nowhere" "$OUMI_CPP" train -c images.yaml training.output_dir=refused training.resume_from_checkpoint=nowhere
 expect_error 2 "fingerprint" "$OUMI_CPP" train -c images.yaml training.output_dir=refused training.resume_from_checkpoint=plain/checkpoint-13 'data.train.datasets[0].split=train[:100]'

@@ -11,12 +11,14 @@
 
 namespace oumi {
 
-// Throws UserError naming `origin` unless the status is OK.
+// Throws UserError naming `origin` unless the status is OK; EnvironmentError when memory ran out.
 inline void check_arrow(const arrow::Status& status, const std::string& origin, const std::string& hint = "") {
   if (status.ok()) return;
   const std::string message = status.message();
   // Arrow appends advice and source locations on lines of their own.
-  throw UserError(origin, "cannot be read: " + message.substr(0, message.find('\n')), hint);
+  const std::string what = "cannot be read: " + message.substr(0, message.find('\n'));
+  if (status.IsOutOfMemory()) throw EnvironmentError(origin, what, "lower the batch size, or raise the memory limit");
+  throw UserError(origin, what, hint);
 }
 
 template <class T>
