@@ -75,7 +75,6 @@ function(oumi_folder name)
     target_link_libraries(oumi_${name}_test PRIVATE oumi_${name}_usage GTest::gmock GTest::gmock_main)
     set_target_properties(oumi_${name}_test PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/tests" LINKER_LANGUAGE CXX)
     add_test(NAME ${name} COMMAND oumi_${name}_test WORKING_DIRECTORY "${CMAKE_SOURCE_DIR}")
-    # Sanitized runs of ThreadSanitizer cover torch-free code and the loader: LibTorch itself is not instrumented.
     set_property(TEST ${name} PROPERTY ENVIRONMENT "OMP_WAIT_POLICY=passive;${OUMI_TEST_ENVIRONMENT};OUMI_SOURCE_DIR=${CMAKE_SOURCE_DIR};OUMI_BUILD_DIR=${CMAKE_BINARY_DIR}")
   endif()
 endfunction()

@@ -59,6 +59,11 @@ pass() { CHECKS=$((CHECKS + 1)); }
 
 skip() { echo "skipped: $*"; }
 
+# Tokenizers and chat templates are Rust's, which a build may lack.
+has_text() { [ -e "$OUMI_BUILD_DIR/liboumi_bridge.so" ]; }
+# For a test of text alone, before its first check: CTest counts it as skipped where there is none.
+needs_text() { has_text || { skip "built without Rust, so without tokenizers and chat templates"; exit 77; }; }
+
 # run COMMAND...: sets CODE; output goes to .stdout and .stderr of the work folder.
 run() {
   LAST_COMMAND="$*"

@@ -64,7 +64,8 @@ bool is_out_of_memory(const std::exception& error) noexcept;
 // "error: [component] message" and, when there is a hint, a second line "hint: ...". Ends without a newline.
 std::string describe(const std::exception& error);
 
-// The exit code that belongs to `error`: the error's own; kEnvironment when memory ran out; kBug for anything unknown.
+// The exit code that belongs to `error`: the error's own; kEnvironment when memory ran out or the system refused (a file system
+// error, a thread that can't start); kBug for anything unknown.
 int exit_code_for(const std::exception& error) noexcept;
 
 }  // namespace oumi

@@ -8,7 +8,8 @@
 
 namespace oumi {
 
-// The whole file. Throws UserError when it is missing or not readable.
+// The whole file. Throws UserError when it is missing or not readable, EnvironmentError when the machine is short of memory or
+// descriptors or its disk fails.
 std::string read_text_file(const std::filesystem::path& path);
 
 // Writes to a temporary name beside `path`, fsyncs, renames over `path`, fsyncs the folder. Throws EnvironmentError
@@ -24,7 +25,7 @@ void make_directories(const std::filesystem::path& path);
 // fsync of a file or folder by path. Throws EnvironmentError.
 void fsync_path(const std::filesystem::path& path);
 
-// XXH3-128 of a file's bytes as 32 hex digits. Throws UserError when it cannot be read.
+// XXH3-128 of a file's bytes as 32 hex digits. Throws as read_text_file does.
 std::string hash_file(const std::filesystem::path& path);
 std::string hash_bytes(const void* data, std::size_t size);
 
@@ -41,7 +42,7 @@ class FileLock {
   int descriptor_ = -1;
 };
 
-// Read-only memory map of a whole file. An empty file maps to size 0.
+// Read-only memory map of a whole file. An empty file maps to size 0. Throws as read_text_file does.
 class MappedFile {
  public:
   explicit MappedFile(const std::filesystem::path& path);

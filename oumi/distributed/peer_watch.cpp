@@ -97,10 +97,11 @@ void PeerWatch::beat() {
   }
 }
 
-std::string PeerWatch::recent_calls() {
+std::string PeerWatch::recent_calls(bool with_bytes) {
   const std::lock_guard lock(place_mutex_);
   std::vector<std::string> calls;
-  for (const CollectiveCall& call : recent_) calls.push_back(call.operation);
+  for (const CollectiveCall& call : recent_)
+    calls.push_back(with_bytes ? cat(call.operation, " (", call.bytes, " bytes)") : call.operation);
   return join(calls, ", ");
 }
 
@@ -137,7 +138,7 @@ std::string PeerWatch::describe() {
   if (!out_of_step.empty()) {
     return cat(other_sizes ? kOtherSizes : "ranks that are out of step", ": this one in ", own.operation, " ",
                describe_call(own.call, own.bytes, other_sizes), ", ", join(out_of_step, ", "),
-               "; the last calls of this rank: ", recent_calls());
+               "; the last calls of this rank: ", recent_calls(/*with_bytes=*/false));
   }
   return join(others, ", ");
 }

@@ -47,9 +47,11 @@ class PeerWatch {
   // with the last calls of this one; or what the others are doing. Takes 2.5 s.
   std::string describe();
 
+  // The names of the last few calls of this rank, the newest last: "the loss (8 bytes), the gradients (4000 bytes)".
+  std::string recent_calls(bool with_bytes);
+
  private:
   void beat();
-  std::string recent_calls();
 
   c10::intrusive_ptr<c10d::Store> store_;
   const std::int64_t rank_, world_size_;

@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <atomic>
@@ -126,9 +127,18 @@ struct ProcessGroup::State {
   std::shared_ptr<std::atomic<double>> spent;  // in collectives: one for a group and its subgroups
   std::string meeting = "group";               // of subgroups
   int subgroups = 0;                           // made so far: each meets at a place of its own
+  std::int64_t calls_digest = 0;               // of the names and sizes of the calls since max() compared them
 
   // Of layout's ranks, which meet under `prefix`.
   void connect_backends(const std::string& prefix);
+  // Before a collective in which this rank has `bytes` for each of the others.
+  void note_call(const char* what, std::int64_t bytes) {
+    const auto call =
+        static_cast<std::int64_t>(XXH3_64bits_withSeed(what, std::strlen(what), static_cast<XXH64_hash_t>(bytes)));
+    // 62 bits: its negative has to fit too.
+    calls_digest =
+        static_cast<std::int64_t>(XXH3_64bits_withSeed(&call, sizeof call, static_cast<XXH64_hash_t>(calls_digest)) >> 2);
+  }
 };
 
 void ProcessGroup::State::connect_backends(const std::string& prefix) {
@@ -343,11 +353,14 @@ c10::intrusive_ptr<c10d::Work> reduce_over(c10d::ProcessGroup& group, const Tens
 
 void ProcessGroup::all_reduce(const Tensor& tensor, ReduceKind kind, const char* what) {
   if (!state_->group) return;
-  guard(what, [&] { reduce_over(*state_->group, tensor, kind)->wait(); }, static_cast<std::int64_t>(tensor.nbytes()));
+  const auto bytes = static_cast<std::int64_t>(tensor.nbytes());
+  state_->note_call(what, bytes);
+  guard(what, [&] { reduce_over(*state_->group, tensor, kind)->wait(); }, bytes);
 }
 
 void ProcessGroup::broadcast(const Tensor& tensor, std::int64_t root, const char* what) {
   if (!state_->group || tensor.numel() == 0) return;
+  state_->note_call(what, static_cast<std::int64_t>(tensor.nbytes()));
   guard(
       what,
       [&] {
@@ -367,6 +380,7 @@ PendingCollective ProcessGroup::start(const Tensor& output, const Tensor& input,
   }
   c10::intrusive_ptr<c10d::Work> work;
   const auto bytes = static_cast<std::int64_t>(std::min(output.nbytes(), input.nbytes()));
+  state_->note_call(what, bytes);
   guard(
       what,
       [&] {
@@ -405,9 +419,21 @@ void ProcessGroup::sum(std::vector<double>& values, const char* what) {
 }
 
 std::vector<std::int64_t> ProcessGroup::max(std::vector<std::int64_t> values, const char* what) {
-  if (state_->group)
-    all_reduce(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong), ReduceKind::kMax, what);
-  return values;
+  if (!state_->group) return values;
+  // The greatest digest and, negated, the smallest: Gloo says nothing to a rank that gets less than it has room for.
+  const std::int64_t digest = std::exchange(state_->calls_digest, 0);
+  values.insert(values.end(), {digest, -digest});
+  all_reduce(at::from_blob(values.data(), {static_cast<std::int64_t>(values.size())}, at::kLong), ReduceKind::kMax, what);
+  state_->calls_digest = 0;
+  const std::int64_t smallest = -values.back(), greatest = values[values.size() - 2];
+  values.resize(values.size() - 2);
+  if (smallest == greatest) return values;
+  throw EnvironmentError(cat("rank ", state_->world_rank),
+                         cat(what, " found after step ", state_->watch->step(),
+                             " that ranks have made different calls, or with "
+                             "other sizes: expected the same on all ",
+                             world_size(), " ranks, got on this one ", state_->watch->recent_calls(/*with_bytes=*/true)),
+                         kSameHint);
 }
 
 std::string ProcessGroup::broadcast_text(const std::string& text, const char* what) {

@@ -82,6 +82,8 @@ class ProcessGroup {
   // --- small values ---
   void barrier(const char* what);
   void sum(std::vector<double>& values, const char* what);
+  // Compares the names and sizes of all calls of this group since the last max() too: EnvironmentError on all ranks where they
+  // differ and nothing noticed. (Those that c10d makes itself, within guard(), are not among them.)
   std::vector<std::int64_t> max(std::vector<std::int64_t> values, const char* what);
   std::string broadcast_text(const std::string& text, const char* what);  // rank 0's
   std::vector<std::string> gather_text(const std::string& text, const char* what);
@@ -111,7 +113,8 @@ class ProcessGroup {
 
 // What ended a thread of the communication library, as an error of this process; nullopt for anything else. Gloo throws in
 // threads of its own, where nobody can catch it, when a rank is sent more than it has room for: the program's terminate handler
-// is the place to ask. (A rank that is sent less than it has room for notices nothing.) Takes up to 8 s.
+// is the place to ask. (A rank that is sent less than it has room for notices nothing;
+// the next max() finds that.) Takes up to 8 s.
 std::optional<EnvironmentError> explain_lost_thread(const std::exception& error);
 
 }  // namespace oumi

@@ -177,6 +177,26 @@ TEST(ProcessGroupDeathTest, ExplainsRanksThatSendOtherSizesOverGloo) {
       "bytes., rank [01] in the gradients .call 2, 400[08] bytes. after step 7");
 }
 
+// A rank that gets less than it has room for hears nothing of it from Gloo.
+TEST(ProcessGroup, AgreementFindsCallsOfOtherSizes) {
+  ::setenv("OUMI_SHARED_MEMORY", "0", 1);
+  const auto errors = run_ranks(2, kQuick, [](std::shared_ptr<ProcessGroup> group) {
+    const Tensor same = at::zeros({8});
+    group->broadcast(same, 0, "the weights");
+    EXPECT_EQ(group->max({3}, "the request to stop").front(), 3);
+    group->set_completed_step(7);
+    const Tensor other = at::zeros({8 + 8 * group->rank()});
+    group->broadcast(other, 0, "the buffers");
+    group->max({3}, "the request to stop");
+    ADD_FAILURE() << "no error on rank " << group->rank();
+  });
+  ::unsetenv("OUMI_SHARED_MEMORY");
+  EXPECT_THAT(errors[0], ::testing::HasSubstr("[rank 0] the request to stop found after step 7 that ranks have made different "
+                                              "calls, or with other sizes: expected the same on all 2 ranks, got on this one"));
+  EXPECT_THAT(errors[0], ::testing::HasSubstr("the buffers (32 bytes)"));
+  EXPECT_THAT(errors[1], ::testing::HasSubstr("the buffers (64 bytes)"));
+}
+
 TEST(ProcessGroup, NamesTheRankThatNeverJoins) {
   ProcessGroupOptions options = kQuick;
   options.join_timeout = std::chrono::seconds(1);

@@ -145,7 +145,7 @@ class SharedMemoryBackend final : public c10d::Backend {
       for_each_piece(static_cast<std::int64_t>(tensor.nbytes()), 1, SharedMemory::kChunk,
                      [&](std::size_t first, std::size_t count) {
                        publish(call, bytes_of(tensor) + first, rank_ == root ? count : 0);
-                       if (rank_ != root) std::memcpy(bytes_of(tensor) + first, memory_->of(root), count);
+                       if (rank_ != root) copy(bytes_of(tensor) + first, memory_->of(root), count);
                      });
     });
   }
@@ -159,7 +159,7 @@ class SharedMemoryBackend final : public c10d::Backend {
       for_each_piece(static_cast<std::int64_t>(bytes), 1, SharedMemory::kChunk, [&](std::size_t first, std::size_t count) {
         publish(call, bytes_of(input) + first, count);
         for (int other = 0; other < size_; ++other)
-          std::memcpy(bytes_of(output) + static_cast<std::size_t>(other) * bytes + first, memory_->of(other), count);
+          copy(bytes_of(output) + static_cast<std::size_t>(other) * bytes + first, memory_->of(other), count);
       });
     });
   }
@@ -173,19 +173,23 @@ class SharedMemoryBackend final : public c10d::Backend {
     return start({output}, input.nbytes(), [this, output, input, call = next_call(Kind::kScatter, output, output.nbytes())] {
       const std::size_t element = output.element_size(), ranks = static_cast<std::size_t>(size_);
       // A chunk has a piece for each rank.
-      for_each_piece(
-          output.numel(), element, SharedMemory::kChunk / ranks / 64 * 64, [&](std::size_t first, std::size_t count) {
-            const std::size_t size = count * element;
-            for (std::size_t to = 0; to < ranks; ++to)
-              std::memcpy(memory_->own() + to * size, bytes_of(input) + to * output.nbytes() + first * element, size);
-            memory_->exchange(call);
-            reduce_parts(Kind::kSum, output.scalar_type(), bytes_of(output) + first * element,
-                         parts(static_cast<std::size_t>(rank_) * size), count);
-          });
+      for_each_piece(output.numel(), element, SharedMemory::kChunk / ranks / 64 * 64,
+                     [&](std::size_t first, std::size_t count) {
+                       const std::size_t size = count * element;
+                       for (std::size_t to = 0; to < ranks; ++to)
+                         copy(memory_->own() + to * size, bytes_of(input) + to * output.nbytes() + first * element, size);
+                       memory_->exchange(call);
+                       reduce_parts(Kind::kSum, output.scalar_type(), bytes_of(output) + first * element,
+                                    parts(static_cast<std::size_t>(rank_) * size), count);
+                     });
     });
   }
 
  private:
+  // An empty tensor has no address, which memcpy doesn't take even for no bytes.
+  static void copy(std::byte* to, const std::byte* from, std::size_t bytes) {
+    if (bytes > 0) std::memcpy(to, from, bytes);
+  }
   static std::byte* bytes_of(const at::Tensor& tensor) { return static_cast<std::byte*>(tensor.data_ptr()); }
 
   static void check(const at::Tensor& tensor) {
@@ -209,7 +213,7 @@ class SharedMemoryBackend final : public c10d::Backend {
   }
 
   void publish(const SharedCall& call, const std::byte* values, std::size_t bytes) {
-    if (bytes > 0) std::memcpy(memory_->own(), values, bytes);
+    copy(memory_->own(), values, bytes);
     memory_->exchange(call);
   }
 
@@ -230,8 +234,7 @@ class SharedMemoryBackend final : public c10d::Backend {
     publish(call, values + begin(own) * element, (begin(own + 1) - begin(own)) * element);
     for (std::size_t part = 0; part < ranks; ++part) {
       if (part != own)
-        std::memcpy(values + begin(part) * element, memory_->of(static_cast<int>(part)),
-                    (begin(part + 1) - begin(part)) * element);
+        copy(values + begin(part) * element, memory_->of(static_cast<int>(part)), (begin(part + 1) - begin(part)) * element);
     }
   }
 

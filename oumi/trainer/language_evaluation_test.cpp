@@ -12,6 +12,7 @@
 #include "oumi/data/function_dataset.h"
 #include "oumi/generation/test_support.h"
 #include "oumi/models/build_model.h"
+#include "oumi/text/test_support.h"
 
 namespace oumi {
 namespace {
@@ -59,6 +60,7 @@ TEST(LanguageEvaluation, MeasuresAsTransformers) {
 }
 
 TEST(MultipleChoice, ScoresAsTheHarness) {
+  OUMI_NEEDS_BRIDGE();
   const Json& golden = golden_generation()["multiple_choice"];
   const LanguageModelPtr model = load(golden["model"]);
   const auto tokenizer = Tokenizer::load(golden_generation_folder() / "tokenizer");

@@ -131,7 +131,7 @@ class PredictionWriter::Impl {
       check(row.prediction ? prediction.Append(*row.prediction) : prediction.AppendNull());
       check(row.probability ? probability.Append(*row.probability) : probability.AppendNull());
       check(logits.Append());
-      check(values->AppendValues(row.logits));
+      if (!row.logits.empty()) check(values->AppendValues(row.logits));
     }
     std::vector<std::shared_ptr<arrow::Array>> columns;
     for (arrow::ArrayBuilder* builder :

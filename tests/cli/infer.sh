@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # infer and evaluate on a tiny language model: files in and out, a piped chat, multiple choice, the Hub, bad input.
 source "$(dirname "$0")/../lib.sh"
+needs_text
 
 unset HF_TOKEN HF_HUB_OFFLINE HF_HUB_CACHE HF_ENDPOINT http_proxy HTTP_PROXY
 export HF_HOME="$WORK/hf"

@@ -8,7 +8,7 @@ with open("corpus.txt", "w") as text:
         text.write(f"The keeper of the lighthouse counts {i} ships, gulls and waves; each wave brings {i * 7} drops.\n")
 PY
 
-if [ ! -e "$OUMI_BUILD_DIR/liboumi_bridge.so" ]; then
+if ! has_text; then
   CASE="without Rust"
   expect_error 3 "tokenizers and chat templates were not built" "$OUMI_CPP" tokenizer train --files corpus.txt --vocab-size 400 --out tok
   expect_absent tok

@@ -10,3 +10,24 @@ same() {
 run_one() { expect_exit 0 "$OUMI_CPP" train -c config.yaml --training.output_dir "$1" "${@:2}"; }  # FOLDER OVERRIDES...
 launch() { expect_exit 0 "$OUMI_CPP" launch --nproc-per-node "$1" train -c config.yaml --training.output_dir "$2" "${@:3}"; }  # RANKS FOLDER OVERRIDES...
 ga() { echo "--training.gradient_accumulation_steps=$1"; }
+# language_model_training EVAL_BATCH: the config's training section.
+language_model_training() {
+  cat <<YAML
+training:
+  output_dir: out
+  max_steps: 50
+  per_device_train_batch_size: 2
+  per_device_eval_batch_size: $1
+  optimizer: sgd
+  sgd_momentum: 0.9
+  learning_rate: 2.0e-2
+  weight_decay: 0.01
+  max_grad_norm: 0.5
+  logging_steps: 1
+  eval_strategy: steps
+  eval_steps: 50
+  save_strategy: "no"
+  enable_tensorboard: false
+  dataloader_num_workers: 0
+YAML
+}

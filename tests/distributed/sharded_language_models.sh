@@ -35,23 +35,8 @@ data:
     datasets: [{dataset_name: pretokenized, dataset_path: rows.jsonl}]
   validation:
     datasets: [{dataset_name: pretokenized, dataset_path: rows.jsonl}]
-training:
-  output_dir: out
-  max_steps: 50
-  per_device_train_batch_size: 2
-  per_device_eval_batch_size: 8
-  optimizer: sgd
-  sgd_momentum: 0.9
-  learning_rate: 2.0e-2
-  weight_decay: 0.01
-  max_grad_norm: 0.5
-  logging_steps: 1
-  eval_strategy: steps
-  eval_steps: 50
-  save_strategy: "no"
-  enable_tensorboard: false
-  dataloader_num_workers: 0
 YAML
+language_model_training 8 >>config.yaml
 
 fsdp=(--fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=TRANSFORMER_BASED_WRAP --fsdp.transformer_layer_cls=LlamaDecoderLayer)
 by_size=(--fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=SIZE_BASED_WRAP --fsdp.min_num_params=2000)
@@ -99,7 +84,8 @@ CASE="memory falls as 1/N"
 # peak OUTPUT N MODEL: the largest peak of resident memory of N ranks, in kB, in $PEAK.
 peak() {
   local launcher
-  "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
+  # A sanitizer would keep what is freed.
+  ASAN_OPTIONS="${ASAN_OPTIONS:-}:quarantine_size_mb=0:thread_local_quarantine_size_kb=0" "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
     --training.optimizer=adamw_torch --training.max_steps=3 --training.per_device_train_batch_size=1 --training.eval_strategy=no >"$1.out" 2>&1 &
   launcher=$!
   PEAK=$(python3 - "$launcher" <<'PY'

@@ -1,5 +1,6 @@
 # Shared by the tests of tensor parallelism; source it after lib.sh. Small language models, a config.yaml, and names for settings.
 source "$OUMI_SOURCE_DIR/tests/distributed/runs.sh"
+needs_text
 
 export OUMI_CACHE="$WORK/cache"
 tokenizer="$OUMI_SOURCE_DIR/tests/golden/textdata"
@@ -32,23 +33,8 @@ data:
     datasets: [{dataset_name: text_sft_jsonl, dataset_path: chats.jsonl, split: train}]
   validation:
     datasets: [{dataset_name: text_sft_jsonl, dataset_path: chats.jsonl}]
-training:
-  output_dir: out
-  max_steps: 50
-  per_device_train_batch_size: 2
-  per_device_eval_batch_size: 7
-  optimizer: sgd
-  sgd_momentum: 0.9
-  learning_rate: 2.0e-2
-  weight_decay: 0.01
-  max_grad_norm: 0.5
-  logging_steps: 1
-  eval_strategy: steps
-  eval_steps: 50
-  save_strategy: "no"
-  enable_tensorboard: false
-  dataloader_num_workers: 0
 YAML
+language_model_training 7 >>config.yaml
 
 family() { echo "--model.model_name=families/$1/config.json"; }
 tp=--parallel.tensor_model_parallel_size=2

@@ -81,10 +81,10 @@ damage_ranks() {
 fsdp=(--fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=SIZE_BASED_WRAP --fsdp.min_num_params=500 --fsdp.state_dict_type=SHARDED_STATE_DICT)
 tensor=(--parallel.tensor_model_parallel_size=2 --parallel.sequence_parallel=true)
 damage_ranks shards "model-rank-00002-of-00002.safetensors" 2 ranks.yaml "${fsdp[@]}"
-damage_ranks tensor "optimizer-tp-00002-of-00002.safetensors" 2 text.yaml "${tensor[@]}"
+! has_text || damage_ranks tensor "optimizer-tp-00002-of-00002.safetensors" 2 text.yaml "${tensor[@]}"
 if faults_full; then
   damage_ranks zero1 "*" 2 ranks.yaml --deepspeed.enable_deepspeed=true --deepspeed.zero_stage=ZERO_1
-  damage_ranks tensor_shards "*" 4 text.yaml "${tensor[@]}" "${fsdp[@]}"
+  ! has_text || damage_ranks tensor_shards "*" 4 text.yaml "${tensor[@]}" "${fsdp[@]}"
 fi
 
 CASE="every checkpoint is damaged"

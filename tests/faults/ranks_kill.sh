@@ -104,7 +104,7 @@ ddp=2 fsdp=1 tensor=1 background=1
 if faults_full; then ddp=18 fsdp=12 tensor=10 background=12; fi
 kill_ranks ddp $ddp images.yaml
 kill_ranks fsdp $fsdp images.yaml --fsdp.enable_fsdp=true --fsdp.auto_wrap_policy=SIZE_BASED_WRAP --fsdp.min_num_params=500 --fsdp.state_dict_type=SHARDED_STATE_DICT
-kill_ranks tensor $tensor text.yaml --parallel.tensor_model_parallel_size=2 --parallel.sequence_parallel=true
+! has_text || kill_ranks tensor $tensor text.yaml --parallel.tensor_model_parallel_size=2 --parallel.sequence_parallel=true
 kill_ranks background $background images.yaml --training.async_save=true --training.save_steps=1 --training.max_steps=30 --fsdp.enable_fsdp=true \
   --fsdp.auto_wrap_policy=SIZE_BASED_WRAP --fsdp.min_num_params=500 --fsdp.state_dict_type=SHARDED_STATE_DICT
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Resources that run out: the disk under logs, metrics, TensorBoard and the cache; memory in forward, backward and optimizer; file
-# descriptors; and what a long run takes: memory, descriptors and threads stay as they are.
+# Resources that run out: the disk under logs, metrics, TensorBoard and the cache; and what a long
+# run takes: memory, descriptors and threads stay as they are.
 source "$(dirname "$0")/../lib.sh"
 
 small_fashion data 256 32
@@ -71,10 +71,13 @@ training:
   enable_tensorboard: false
 YAML
 export OUMI_CACHE="$WORK/cache"
-expect_exit 0 "$OUMI_CPP" train -c text.yaml
-run "${space[@]}" bash full.sh 4k tiny -- bash -c 'OUMI_CACHE="$PWD/tiny/cache" "$OUMI_CPP" train -c text.yaml --overwrite; code=$?; find tiny -name "*.tmp*" >left.txt; exit $code'
+CODE=77
+if has_text; then
+  expect_exit 0 "$OUMI_CPP" train -c text.yaml
+  run "${space[@]}" bash full.sh 4k tiny -- bash -c 'OUMI_CACHE="$PWD/tiny/cache" "$OUMI_CPP" train -c text.yaml --overwrite; code=$?; find tiny -name "*.tmp*" >left.txt; exit $code'
+fi
 if [ "$CODE" -eq 77 ]; then
-  skip "full disk: mounting is not permitted here"
+  skip "full disk: mounting is not permitted here, or there are no tokenizers"
 else
   expect_equal "$CODE" 3 "exit code"
   expect_stderr "tiny/cache/tokens/"
@@ -83,58 +86,6 @@ else
   expect_equal "$(cat left.txt)" "" "temporary files in the cache"
 fi
 unset OUMI_CACHE
-
-CASE="memory"
-# limited MEGABYTES COMMAND...: address space beyond what the program itself maps.
-limited() {
-  local bytes=$(($1 << 20))
-  shift
-  prlimit --as="$bytes" "$@"
-}
-cat >large.yaml <<'YAML'
-model:
-  model_name: CnnClassifier
-  load_pretrained_weights: false
-  model_kwargs: {image_width: 28, image_height: 28, in_channels: 1, output_dim: 10}
-YAML
-# The least address space with which the run works: around it, one or other allocation fails.
-small=0 large=4500
-works() { run limited "$1" "$OUMI_CPP" train -c run.yaml -c large.yaml --overwrite training.output_dir=memory training.per_device_train_batch_size=200 training.max_steps=2 training.save_steps=1; [ "$CODE" -eq 0 ]; }
-while [ $((large - small)) -gt 16 ]; do
-  middle=$(((small + large) / 2))
-  if works $middle; then large=$middle; else small=$middle; fi
-done
-named=0
-for below in 8 20 60 120; do
-  CASE="memory, $below MB less than it takes"
-  rm -rf memory
-  if works $((large - below)); then continue; fi
-  # What is short may also be the loading of libraries or a thread's stack: no message of ours then, but never a half checkpoint.
-  if grep -q '^error: \[' .stderr; then
-    pass; [ "$CODE" -eq 3 ] || fail "expected exit code 3, got $CODE"
-    ! grep -Eq 'out of memory: you tried to allocate [0-9]+ bytes' .stderr || named=$((named + 1))
-  fi
-  [ ! -d memory ] || expect_no_leftovers memory
-  expect_equal "$(ls -d memory/checkpoint-* 2>/dev/null | wc -l)" "$(good_checkpoints memory | wc -l)" "whole checkpoints"
-done
-CASE=memory
-pass; [ $named -gt 0 ] || fail "no message has the bytes that were asked for"
-
-CASE="too few file descriptors"
-short=0
-for descriptors in 4 5 6 7 8 9; do
-  rm -rf few
-  run prlimit --nofile=$descriptors "$OUMI_CPP" train -c run.yaml training.output_dir=few
-  if [ "$CODE" -ne 0 ]; then
-    short=$((short + 1))
-    expect_equal "$CODE" 3 "exit code with $descriptors descriptors"
-    expect_stderr "error: [few"
-    expect_stderr "Too many open files"
-  fi
-  [ ! -d few ] || expect_no_leftovers few
-  expect_equal "$(ls -d few/checkpoint-* 2>/dev/null | wc -l)" "$(good_checkpoints few | wc -l)" "whole checkpoints"
-done
-pass; [ $short -gt 0 ] || fail "4 descriptors were enough"
 
 CASE="a long run takes no more than a short one"
 # usage: resident memory in KB, open descriptors and threads of the run, when it has logged step $1.

@@ -2,6 +2,7 @@
 # kill -9 at random moments while encoded samples are cached, and several processes that want the same samples at once: what is
 # used is what an undisturbed run writes, and nothing half-written stays. The moments come from a seed: OUMI_KILL_SEED=n tries others.
 source "$(dirname "$0")/../lib.sh"
+needs_text
 
 seed=${OUMI_KILL_SEED:-1}
 kills=4

@@ -3,6 +3,7 @@
 # data in place of the Hub's. Where a checkout of Oumi's recipes lies in $OUMI_RECIPES, they are all shown, and all whose trainer and
 # family are built are checked (OUMI_RECIPES=DIR tests/integration/recipe_patterns.sh).
 source "$(dirname "$0")/../lib.sh"
+needs_text
 
 export OUMI_CACHE="$WORK/cache"
 families="$OUMI_SOURCE_DIR/tests/golden/families" tokenizer="$OUMI_SOURCE_DIR/tests/golden/textdata"

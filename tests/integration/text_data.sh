@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # oumi-cpp tokenize over the real binary: formats, masks, packing, the cache, and what bad data says.
 source "$(dirname "$0")/../lib.sh"
+needs_text
 
 export OUMI_CACHE="$WORK/cache"
 tokenizer="$OUMI_SOURCE_DIR/tests/golden/textdata"

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The shipped text recipes by the commands at their heads: tokenizer, check, a short training, evaluation, answers.
 source "$(dirname "$0")/../lib.sh"
+needs_text
 
 export XDG_CACHE_HOME="$WORK/cache"
 cp -r "$OUMI_SOURCE_DIR/configs" configs

@@ -9,6 +9,7 @@
 #include "oumi/data/registry.h"
 #include "oumi/data/testing/support.h"
 #include "oumi/data/text/token_dataset.h"
+#include "oumi/text/test_support.h"
 
 namespace oumi::testing {
 
@@ -30,8 +31,9 @@ inline TextContext text_context(const std::string& chat_template = "chat_ml") {
 // Files and a cache of their own for each test.
 class TextDataTest : public ::testing::Test {
  protected:
-  TextDataTest() {
-    setenv("OUMI_CACHE", (folder.path() / "cache").c_str(), 1);
+  TextDataTest() { setenv("OUMI_CACHE", (folder.path() / "cache").c_str(), 1); }
+  void SetUp() override {
+    OUMI_NEEDS_BRIDGE();
     context = text_context();
   }
   ~TextDataTest() override { unsetenv("OUMI_CACHE"); }

@@ -24,7 +24,10 @@ class TokenCache : public testing::TextDataTest {
     }
     return {};
   }
-  void SetUp() override { file("a.jsonl", R"({"messages": [{"role": "user", "content": "Hello"}]})"); }
+  void SetUp() override {
+    TextDataTest::SetUp();
+    file("a.jsonl", R"({"messages": [{"role": "user", "content": "Hello"}]})");
+  }
 };
 
 TEST_F(TokenCache, SecondRunReads) {

@@ -174,12 +174,15 @@ void TokenFileWriter::add(EncodedRow row) {
   if (row.labels && row.labels->size() != row.ids.size())
     throw InternalError(cat(row.labels->size(), " labels for ", row.ids.size(), " tokens"));
   const TokenCounts counts = count_tokens(row.ids, row.labels ? *row.labels : row.ids);
-  const auto size = static_cast<std::int64_t>(row.ids.size());
+  // A row without tokens has no address, which Arrow would hand to memcpy.
+  const auto append = [&to](arrow::Int32Builder& values, const TokenIds& ids) {
+    if (!ids.empty()) check_written(values.AppendValues(ids), to.path);
+  };
   check_written(to.ids.Append(), to.path);
-  check_written(to.id_values->AppendValues(row.ids.data(), size), to.path);
+  append(*to.id_values, row.ids);
   if (row.labels) {
     check_written(to.labels.Append(), to.path);
-    check_written(to.label_values->AppendValues(row.labels->data(), size), to.path);
+    append(*to.label_values, *row.labels);
   } else {
     check_written(to.labels.AppendNull(), to.path);
   }
