@@ -430,8 +430,7 @@ std::vector<std::int64_t> ProcessGroup::max(std::vector<std::int64_t> values, co
   if (smallest == greatest) return values;
   throw EnvironmentError(cat("rank ", state_->world_rank),
                          cat(what, " found after step ", state_->watch->step(),
-                             " that ranks have made different calls, or with "
-                             "other sizes: expected the same on all ",
+                             " that ranks have made different calls, or with other sizes: expected the same on all ",
                              world_size(), " ranks, got on this one ", state_->watch->recent_calls(/*with_bytes=*/true)),
                          kSameHint);
 }
