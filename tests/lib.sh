@@ -16,6 +16,9 @@ unset RANK WORLD_SIZE LOCAL_RANK MASTER_ADDR MASTER_PORT OUMI_EXTRA_DEPS_FILE
 # One thread: tests may run on busy machines, and bit-exact comparisons want the same number everywhere.
 export OMP_NUM_THREADS=1 LC_ALL=C
 
+# For runs whose memory is measured: AddressSanitizer would keep what is freed.
+ASAN_FREES_AT_ONCE="${ASAN_OPTIONS:-}:quarantine_size_mb=0:thread_local_quarantine_size_kb=0"
+
 WORK=$(mktemp -d "${TMPDIR:-/tmp}/oumi-test.XXXXXX")
 finish() {
   local code=$?

@@ -84,8 +84,7 @@ CASE="memory falls as 1/N"
 # peak OUTPUT N MODEL: the largest peak of resident memory of N ranks, in kB, in $PEAK.
 peak() {
   local launcher
-  # A sanitizer would keep what is freed.
-  ASAN_OPTIONS="${ASAN_OPTIONS:-}:quarantine_size_mb=0:thread_local_quarantine_size_kb=0" "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
+  ASAN_OPTIONS=$ASAN_FREES_AT_ONCE "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
     --training.optimizer=adamw_torch --training.max_steps=3 --training.per_device_train_batch_size=1 --training.eval_strategy=no >"$1.out" 2>&1 &
   launcher=$!
   PEAK=$(python3 - "$launcher" <<'PY'

@@ -95,7 +95,7 @@ usage() {
 }
 steps=1200 saves=20
 if faults_full; then steps=10000 saves=10; fi
-"$OUMI_CPP" train -c run.yaml training.output_dir=long training.max_steps=$((steps * 10)) training.save_steps=$saves training.save_total_limit=2 \
+ASAN_OPTIONS=$ASAN_FREES_AT_ONCE "$OUMI_CPP" train -c run.yaml training.output_dir=long training.max_steps=$((steps * 10)) training.save_steps=$saves training.save_total_limit=2 \
   training.logging_steps=100 training.dataloader_num_workers=2 training.per_device_train_batch_size=4 >.stdout 2>.stderr &
 pid=$!
 read -r memory_before descriptors_before threads_before <<<"$(usage $((steps / 3)))"
