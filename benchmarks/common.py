@@ -49,6 +49,11 @@ def oumi_training(sides, config, settings, overrides, program=None):
         return [json.loads(line) for line in (pathlib.Path(folder) / "metrics_rank0000.jsonl").read_text().splitlines()], seconds, peak
 
 
+def on_cores(cores, processes):
+    """What a command is put behind to run on the first `cores` cores that there are, shared out among its processes as threads."""
+    return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:cores])), "env", f"OMP_NUM_THREADS={cores // processes}"]
+
+
 def harmonic_mean(rates):
     return len(rates) / sum(1 / rate for rate in rates) if rates else 0.0
 

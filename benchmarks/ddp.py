@@ -2,13 +2,12 @@
 initial weights, samples and order on all sides."""
 
 import json
-import os
 import pathlib
 import sys
 import tempfile
 
 import common
-from common import harmonic_mean, interleaved, ratio, run, spread
+from common import harmonic_mean, interleaved, on_cores, ratio, run, spread
 
 # Samples are those of all processes; the losses of all sides agree to the tolerance (relative).
 CASES = {
@@ -16,11 +15,6 @@ CASES = {
     "language model of 38M, 8 x 256": dict(kind="language", shape="smollm2-38m", length=256, steps=6, samples=8, tolerance=1e-4),
 }
 PROCESSES = 2
-
-
-def two_cores(processes):
-    """Where a command runs: on the first two cores that there are; each process of one gets its threads by the environment."""
-    return ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:2])), "env", f"OMP_NUM_THREADS={2 // processes}"]
 
 
 def oumi_training(sides, case, folder, processes):
@@ -31,14 +25,14 @@ def oumi_training(sides, case, folder, processes):
     data = {"dataset_name": "fashion_mnist", "split": "train"} if images else {"dataset_name": "pretokenized", "dataset_path": str(folder / "tokens.jsonl")}
     config = folder / "oumi.yaml"
     config.write_text(json.dumps({"model": {"model_name": str(folder), "torch_dtype_str": "float32"}, "data": {"train": {"datasets": [data]}}}))
-    before = two_cores(processes) + ([sides.oumi, "launch", "--nproc-per-node", processes] if processes > 1 else [sides.oumi])
+    before = on_cores(2, processes) + ([sides.oumi, "launch", "--nproc-per-node", processes] if processes > 1 else [sides.oumi])
     lines, _, _ = common.oumi_training(sides, config, settings, [], before)
     logged = [line for line in lines if "loss" in line]
     return {"samples_per_second": harmonic_mean([line["samples_per_second"] for line in logged][1:]), "losses": {str(line["step"]): line["loss"] for line in logged}}
 
 
 def peer_training(sides, case, folder):
-    out, _, _ = run([*two_cores(PROCESSES), *sides.peer("ddp.py", "train", case["kind"], folder, case["steps"], case["samples"] // PROCESSES)])
+    out, _, _ = run([*on_cores(2, PROCESSES), *sides.peer("ddp.py", "train", case["kind"], folder, case["steps"], case["samples"] // PROCESSES)])
     return json.loads(out.splitlines()[-1])
 
 

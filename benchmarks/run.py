@@ -1,22 +1,34 @@
 """The side-by-side table: oumi.cpp against Python peers, sides interleaved, medians. Called by `make bench`.
 
-usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,language,inference,ddp] [--case TEXT]
-Writes BUILD_FOLDER/bench/report.{md,json} and prints the table. Results are checked before anything is timed: the loaders give the same
-order and pixels, and trainings reach the same losses.
+usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,...] [--case TEXT] [--data FILE]
+Writes BUILD_FOLDER/bench/report.{md,json} (and scaling.svg) and prints the table. Results are checked before anything is timed: the loaders
+give the same order and pixels, tokenizers the same tokens, and trainings reach the same losses.
 """
 
 import argparse
 import json
-import os
-import platform
 
 import ddp
 import images
 import inference
 import language
+import packed
+import scaling
+import text
 from common import Sides
+from environment import environment, heading
 
-PARTS = ("loader", "images", "language", "inference", "ddp")
+# Each gives the table's rows, of the options it knows, and leaves what it measured in `raw`.
+PARTS = {
+    "loader": lambda sides, raw, options: images.loader_rows(sides, raw),
+    "images": lambda sides, raw, options: images.training_rows(sides, raw),
+    "language": lambda sides, raw, options: language.rows(sides, raw, options.case),
+    "packed": lambda sides, raw, options: packed.rows(sides, raw),
+    "inference": lambda sides, raw, options: inference.rows(sides, raw),
+    "text": lambda sides, raw, options: text.rows(sides, raw, options.data),
+    "ddp": lambda sides, raw, options: ddp.rows(sides, raw, options.case),
+    "scaling": lambda sides, raw, options: scaling.rows(sides, raw),
+}
 
 
 def main():
@@ -26,31 +38,24 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--case", help="only the language models, or the cases of ddp, whose name has this in it")
+    parser.add_argument("--data", help="JSONL with `text`, for the text part instead of documents made from this repository")
     arguments = parser.parse_args()
-    sides = Sides(arguments.build, arguments.python, arguments.rounds)
-    raw, rows = {"rounds": sides.rounds}, []
-    for part in arguments.parts.split(","):
-        if part == "loader":
-            rows += images.loader_rows(sides, raw)
-        elif part == "images":
-            rows += images.training_rows(sides, raw)
-        elif part == "language":
-            rows += language.rows(sides, raw, arguments.case)
-        elif part == "inference":
-            rows += inference.rows(sides, raw)
-        elif part == "ddp":
-            rows += ddp.rows(sides, raw, arguments.case)
-        else:
+    parts = arguments.parts.split(",")
+    for part in parts:
+        if part not in PARTS:
             parser.error(f"--parts: expected some of {', '.join(PARTS)}, got {part}")
+    sides = Sides(arguments.build, arguments.python, arguments.rounds)
+    about, raw, rows = environment(sides), {}, []
+    for part in parts:
+        rows += PARTS[part](sides, raw, arguments)
 
-    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    head = (f"{model}, {os.cpu_count()} cores; median (least-most) of {sides.rounds} interleaved rounds; OMP_NUM_THREADS="
-            f"{os.environ.get('OMP_NUM_THREADS', 'unset')}.\n\n| | oumi.cpp | Hugging Face | plain PyTorch | ratio to the peer |\n|---|---|---|---|---|\n")
-    table = head + "".join(f"| {name} | {a} | {b} | {c} | {f'{value:.2f}' if value else ''} |\n" for name, a, b, c, value in rows)
+    table = f"{heading(about, sides.rounds)}\n\n| | oumi.cpp | Hugging Face | plain PyTorch | ratio to the peer |\n|---|---|---|---|---|\n"
+    table += "".join(f"| {name} | {a} | {b} | {c} | {f'{value:.2f}' if value else ''} |\n" for name, a, b, c, value in rows)
     out = sides.build / "bench"
     out.mkdir(exist_ok=True)
     (out / "report.md").write_text(table)
-    (out / "report.json").write_text(json.dumps({"hardware": model, "cores": os.cpu_count(), **raw}, indent=1))
+    columns = ("name", "oumi", "hugging_face", "torch", "ratio")
+    (out / "report.json").write_text(json.dumps({**about, "rounds": sides.rounds, "table": [dict(zip(columns, row)) for row in rows], "runs": raw}, indent=1))
     print(table)
 
 
