@@ -8,12 +8,13 @@ mod panics;
 mod python;
 mod tokenizer;
 mod training;
+mod words;
 
 use std::ffi::c_void;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
 use chat::Template;
-use tokenizer::Encoded;
+use tokenizer::{Encoded, Handle};
 
 pub const OK: i32 = 0;
 pub const INPUT: i32 = 1;
@@ -109,45 +110,45 @@ pub unsafe extern "C" fn oumi_bridge_release(buffer: Buffer) {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_tokenizer_new(json: Bytes, handle: *mut *mut tokenizers::Tokenizer, out: *mut Buffer) -> i32 {
+pub unsafe extern "C" fn oumi_bridge_tokenizer_new(json: Bytes, handle: *mut *mut Handle, out: *mut Buffer) -> i32 {
     unsafe {
         guard(out, || {
             let (tokenizer, about) = tokenizer::load(json.slice())?;
-            handle.write(Box::into_raw(Box::new(tokenizer)));
+            handle.write(Box::into_raw(Box::new(Handle::new(tokenizer))));
             Ok(about.into_bytes())
         })
     }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_tokenizer_free(handle: *mut tokenizers::Tokenizer) {
+pub unsafe extern "C" fn oumi_bridge_tokenizer_free(handle: *mut Handle) {
     if !handle.is_null() {
         drop(unsafe { Box::from_raw(handle) });
     }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_tokenizer_add_tokens(handle: *mut tokenizers::Tokenizer, json: Bytes, out: *mut Buffer) -> i32 {
-    unsafe { guard(out, || tokenizer::add_tokens(&mut *handle, json.slice()).map(|()| Vec::new())) }
+pub unsafe extern "C" fn oumi_bridge_tokenizer_add_tokens(handle: *mut Handle, json: Bytes, out: *mut Buffer) -> i32 {
+    unsafe { guard(out, || tokenizer::add_tokens((*handle).change(), json.slice()).map(|()| Vec::new())) }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_tokenizer_set_post_processor(handle: *mut tokenizers::Tokenizer, json: Bytes, out: *mut Buffer) -> i32 {
-    unsafe { guard(out, || tokenizer::set_post_processor(&mut *handle, json.slice()).map(|()| Vec::new())) }
+pub unsafe extern "C" fn oumi_bridge_tokenizer_set_post_processor(handle: *mut Handle, json: Bytes, out: *mut Buffer) -> i32 {
+    unsafe { guard(out, || tokenizer::set_post_processor((*handle).change(), json.slice()).map(|()| Vec::new())) }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_tokenizer_json(handle: *const tokenizers::Tokenizer, out: *mut Buffer) -> i32 {
+pub unsafe extern "C" fn oumi_bridge_tokenizer_json(handle: *const Handle, out: *mut Buffer) -> i32 {
     unsafe { guard(out, || (*handle).to_string(true).map(String::into_bytes).map_err(Failure::input)) }
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_vocab_size(handle: *const tokenizers::Tokenizer) -> usize {
+pub unsafe extern "C" fn oumi_bridge_vocab_size(handle: *const Handle) -> usize {
     catch_unwind(AssertUnwindSafe(|| unsafe { (*handle).get_vocab_size(true) })).unwrap_or(0)
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_token_to_id(handle: *const tokenizers::Tokenizer, token: Bytes) -> i64 {
+pub unsafe extern "C" fn oumi_bridge_token_to_id(handle: *const Handle, token: Bytes) -> i64 {
     catch_unwind(AssertUnwindSafe(|| unsafe {
         let token = std::str::from_utf8(token.slice()).ok()?;
         (*handle).token_to_id(token).map(i64::from)
@@ -158,7 +159,7 @@ pub unsafe extern "C" fn oumi_bridge_token_to_id(handle: *const tokenizers::Toke
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_id_to_token(handle: *const tokenizers::Tokenizer, id: u32, out: *mut Buffer) -> i32 {
+pub unsafe extern "C" fn oumi_bridge_id_to_token(handle: *const Handle, id: u32, out: *mut Buffer) -> i32 {
     let mut found = 0;
     let status = unsafe {
         guard(out, || {
@@ -176,7 +177,7 @@ pub unsafe extern "C" fn oumi_bridge_id_to_token(handle: *const tokenizers::Toke
 
 #[no_mangle]
 pub unsafe extern "C" fn oumi_bridge_encode(
-    handle: *const tokenizers::Tokenizer,
+    handle: *const Handle,
     texts: *const Bytes,
     count: usize,
     flags: u32,
@@ -213,7 +214,7 @@ pub unsafe extern "C" fn oumi_bridge_encodings_release(encodings: Encodings) {
 }
 
 #[no_mangle]
-pub unsafe extern "C" fn oumi_bridge_decode(handle: *const tokenizers::Tokenizer, ids: *const u32, count: usize, skip_special_tokens: i32, out: *mut Buffer) -> i32 {
+pub unsafe extern "C" fn oumi_bridge_decode(handle: *const Handle, ids: *const u32, count: usize, skip_special_tokens: i32, out: *mut Buffer) -> i32 {
     unsafe {
         guard(out, || {
             let ids: &[u32] = if count == 0 { &[] } else { std::slice::from_raw_parts(ids, count) };

@@ -1,13 +1,45 @@
 //! Loading, encoding and changing a tokenizer.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 use serde_json::json;
 use tokenizers::utils::parallelism::MaybeParallelIterator;
 use tokenizers::{AddedToken, ModelWrapper, PaddingDirection, PostProcessorWrapper, Tokenizer, TruncationDirection};
 
+use crate::words::Words;
 use crate::{Failure, Outcome};
+
+/// A tokenizer, and its shorter way to ids once that was asked for.
+pub struct Handle {
+    tokenizer: Tokenizer,
+    words: OnceLock<Option<Words>>,
+}
+
+impl Handle {
+    pub fn new(tokenizer: Tokenizer) -> Self {
+        Handle { tokenizer, words: OnceLock::new() }
+    }
+
+    /// To be changed: what was found out about it counts no longer.
+    pub fn change(&mut self) -> &mut Tokenizer {
+        self.words = OnceLock::new();
+        &mut self.tokenizer
+    }
+
+    fn words(&self) -> Option<&Words> {
+        self.words.get_or_init(|| Words::of(&self.tokenizer)).as_ref()
+    }
+}
+
+impl std::ops::Deref for Handle {
+    type Target = Tokenizer;
+
+    fn deref(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+}
 
 /// The tokenizer, and what the files beside it may need to know of it.
 pub fn load(json: &[u8]) -> Outcome<(Tokenizer, String)> {
@@ -78,12 +110,17 @@ struct Tokens {
     offsets: Vec<(usize, usize)>,
 }
 
-/// On all cores. The crate's own encode_batch_fast, which computes no offsets, is the slower one (0.23).
-pub fn encode(tokenizer: &Tokenizer, texts: Vec<&str>, add_special_tokens: bool, offsets: bool) -> Outcome<Encoded> {
+/// On all cores.
+pub fn encode(handle: &Handle, texts: Vec<&str>, add_special_tokens: bool, offsets: bool) -> Outcome<Encoded> {
+    let words = if offsets { None } else { handle.words() };
     let rows: Vec<Tokens> = texts
         .into_maybe_par_iter()
         .map(|text| {
-            let encoding = tokenizer.encode(text, add_special_tokens)?;
+            if let Some(ids) = words.and_then(|words| words.encode(handle, text, add_special_tokens)) {
+                return Ok(Tokens { ids: ids?, special: Vec::new(), offsets: Vec::new() });
+            }
+            // encode_fast, which computes no offsets, is the slower one (0.23).
+            let encoding = handle.encode(text, add_special_tokens)?;
             let special = if offsets { encoding.get_special_tokens_mask().iter().map(|&flag| flag as u8).collect() } else { Vec::new() };
             Ok(Tokens { ids: encoding.get_ids().to_vec(), special, offsets: if offsets { encoding.get_offsets().to_vec() } else { Vec::new() } })
         })

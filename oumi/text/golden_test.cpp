@@ -153,6 +153,72 @@ TEST(Gpt2Files, EncodeAsTransformers) {
   }
 }
 
+// Ids alone take a shorter way than ids with offsets (bridge/src/words.rs), which are the crate's: for every way to cut text
+// that it knows, and some that it doesn't.
+TEST(Words, AreThoseOfTheWholePipeline) {
+  OUMI_NEEDS_BRIDGE();
+  const std::string path = golden_tokenizer("bytelevel") / "tokenizer.json";
+  const auto level = [](bool regex, bool prefix) {
+    return Json{{"type", "ByteLevel"}, {"add_prefix_space", prefix}, {"trim_offsets", true}, {"use_regex", regex}};
+  };
+  const auto digits = [](bool individual) { return Json{{"type", "Digits"}, {"individual_digits", individual}}; };
+  const auto split = [](const char* pattern, const char* behavior, bool invert) {
+    return Json{{"type", "Split"}, {"pattern", {{"Regex", pattern}}}, {"behavior", behavior}, {"invert", invert}};
+  };
+  const auto sequence = [](std::initializer_list<Json> parts) {
+    return Json{{"type", "Sequence"}, {"pretokenizers", Json(std::vector<Json>(parts))}};
+  };
+  constexpr const char* kLlama3 =
+      R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+  const std::vector<Json> cuts = {level(true, false),
+                                  level(true, true),
+                                  level(false, false),
+                                  sequence({digits(true), level(true, false)}),
+                                  sequence({digits(false), level(true, false)}),
+                                  sequence({split(kLlama3, "Isolated", false), level(false, false)}),
+                                  sequence({split("[ \\n]+", "Removed", false), level(false, false)}),
+                                  sequence({split("\\w+", "Removed", true), level(true, false)}),
+                                  sequence({split("x*", "Isolated", false), level(false, false)}),
+                                  sequence({level(true, false), digits(true)})};
+  const Json none, nfc = {{"type", "NFC"}}, lower = {{"type", "Lowercase"}};
+  std::vector<std::string> texts = golden_texts();
+  for (const char* text :
+       {"", " ", "a", "I'll say 12345, they'd say 3.14\u00b2 \u0664\u0665!", "x  \n\n\ty   z\r\n ", "e\u0301\u212a\u00e9",
+        "<|endoftext|>", "in<|endoftext|> the text", "\U0001f600\U0001f468\u200d\U0001f469 \u4f60\u597d\u3000\u00a0"})
+    texts.emplace_back(text);
+  texts.push_back(std::string(300, 'w') + std::string(300, ' '));
+  Json changed = read_json_file(path);
+  const auto around = [](const char* id) { return Json{{"SpecialToken", {{"id", id}, {"type_id", 0}}}}; };
+  const auto sequence_of = [](const char* id) { return Json{{"Sequence", {{"id", id}, {"type_id", 0}}}}; };
+  const auto special = [&](const char* token) {
+    const auto id = Tokenizer::load(golden_tokenizer("bytelevel"))->token_to_id(token).value();
+    return Json{{"id", token}, {"ids", {id}}, {"tokens", {token}}};
+  };
+  changed["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {around("<|endoftext|>"), sequence_of("A"), around("<|im_end|>"), around("<|im_end|>")}},
+      {"pair", {sequence_of("A"), sequence_of("B")}},
+      {"special_tokens", {{"<|endoftext|>", special("<|endoftext|>")}, {"<|im_end|>", special("<|im_end|>")}}}};
+  for (const Json& cut : cuts) {
+    for (const Json& normalizer : {none, nfc, lower}) {
+      changed["pre_tokenizer"] = cut;
+      changed["normalizer"] = normalizer;
+      const TemporaryDirectory folder;
+      write_file_atomically(folder.path() / "tokenizer.json", changed.dump());
+      const auto tokenizer = Tokenizer::load(folder.path());
+      for (int twice = 0; twice < 2; ++twice) {  // the second time words are remembered
+        for (const std::string& text : texts) {
+          for (const bool framed : {false, true}) {
+            EXPECT_EQ(tokenizer->encode(text, {.add_special_tokens = framed}),
+                      tokenizer->encode_full(text, {.add_special_tokens = framed}).ids)
+                << cut.dump() << normalizer.dump() << text;
+          }
+        }
+      }
+    }
+  }
+}
+
 TEST(TokenizerKwargs, ChangeWhatIsLoaded) {
   OUMI_NEEDS_BRIDGE();
   for (const Json& row : golden_text()["kwargs"]) {
