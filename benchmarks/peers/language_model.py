@@ -61,6 +61,8 @@ def train(arguments):
     rows = [json.loads(line)["input_ids"] for line in (folder / "tokens.jsonl").read_text().splitlines()]
     dtype = torch.bfloat16 if arguments.precision == "bf16_weights" else torch.float32
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    # GPT2LMHeadModel's name tells Transformers 5 no loss; its Trainer then divides by the first token of each row too, which nothing predicts.
+    model.loss_type = "ForCausalLM"
     if arguments.lora:
         from peft import LoraConfig, get_peft_model
 
