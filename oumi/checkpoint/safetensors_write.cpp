@@ -55,8 +55,9 @@ std::vector<std::pair<std::string, std::string>> find_tied_tensors(const StateDi
   std::unordered_multimap<const void*, const StateDict::Entry*> seen;
   for (const auto& entry : state) {
     const Tensor& tensor = entry.second;
-    if (!tensor.defined() || tensor.layout() != c10::kStrided || tensor.is_meta() || tensor.numel() == 0) continue;
-    const void* data = tensor.const_data_ptr();
+    if (!tensor.defined() || tensor.layout() != c10::kStrided || tensor.numel() == 0) continue;
+    // One shape under two names stands for one tensor under two names.
+    const void* data = tensor.is_meta() ? tensor.unsafeGetTensorImpl() : tensor.const_data_ptr();
     const auto [begin, end] = seen.equal_range(data);
     const auto same = std::find_if(begin, end, [&](const auto& other) { return same_view(other.second->second, tensor); });
     if (same != end) {

@@ -88,6 +88,7 @@ template <class M>
 std::shared_ptr<Model> adapt(std::shared_ptr<M> module, AdaptOptions options) {
   auto model = std::make_shared<AdaptedModule<M>>(std::move(module), std::move(options));
   model->set_identity(class_name(typeid(M)), {});
+  model->set_standard_files(true);
   return model;
 }
 

@@ -1,11 +1,15 @@
 #include "oumi/models/build_model.h"
 
+#include <c10/core/GradMode.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <map>
 
 #include "oumi/base/strings.h"
+#include "oumi/checkpoint/rng_state.h"
 #include "oumi/hub/hub.h"
+#include "oumi/models/init_tape.h"
 #include "oumi/models/language_models.h"
 #include "oumi/models/pretrained.h"
 #include "oumi/models/registry.h"
@@ -38,6 +42,63 @@ ModelPtr build_custom_model(const ModelParams& params, bool is_folder) {
     return create_model(config.model_type, Kwargs(std::move(kwargs), "model.model_kwargs"));
   }
   return create_model(params.model_name, Kwargs(params.model_kwargs, "model.model_kwargs"));
+}
+
+// Those of a model of one's own that its constructor has left on a tape.
+class TapedWeights final : public DeferredWeights {
+ public:
+  // `parameters`: those that the tape can make.
+  TapedWeights(std::shared_ptr<const InitTape> tape, NamedParameters parameters)
+      : tape_(std::move(tape)), parameters_(std::move(parameters)) {}
+
+  bool has(const std::string& name) const override {
+    return std::any_of(parameters_.begin(), parameters_.end(), [&](const auto& parameter) { return parameter.first == name; });
+  }
+  void take(const TakeWeight& take) override {
+    for (const auto& [name, parameter] : parameters_) take(name, tape_->value(parameter));
+  }
+
+ private:
+  std::shared_ptr<const InitTape> tape_;
+  NamedParameters parameters_;
+};
+
+// What `build` makes, large weights deferred where that can be.
+ModelPtr build_deferred(const std::function<ModelPtr()>& build, const std::function<void(const std::string&)>& notice) {
+  const Tensor rng_state = cpu_rng_state();
+  const auto tape = std::make_shared<InitTape>();
+  std::string reason;
+  try {
+    ModelPtr model;
+    {
+      const InitTape::Recording recording(*tape);
+      model = build();
+    }
+    if (!model->has_standard_files()) {
+      if (!tape->make_all()) throw InternalError("a weight's memory can't be followed");
+      if (notice) notice(model->model_type() + " is made whole on every rank: its class has a way of its own with files");
+      return model;
+    }
+    const NamedParameters parameters = unique_named_parameters(*model);
+    std::vector<Tensor> tensors;
+    for (const auto& [name, parameter] : parameters) tensors.push_back(parameter);
+    const std::vector<bool> left = tape->finish(tensors);
+    NamedParameters deferred;
+    for (std::size_t i = 0; i < parameters.size(); ++i) {
+      if (left[i]) deferred.push_back(parameters[i]);
+    }
+    if (!deferred.empty()) model->defer_weights(std::make_shared<TapedWeights>(tape, std::move(deferred)));
+    return model;
+  } catch (const c10::Error& error) {
+    reason = error.what_without_backtrace();
+  } catch (const std::exception& error) {
+    reason = error.what();
+  }
+  tape->make_all();  // what outlives the attempt
+  restore_cpu_rng_state(rng_state);
+  const ModelPtr model = build();  // an error of its own comes again
+  if (notice) notice(model->model_type() + " is made whole on every rank: " + reason.substr(0, reason.find('\n')));
+  return model;
 }
 
 void require_from_scratch(const ModelParams& params, const char* kind) {
@@ -84,15 +145,25 @@ ModelPtr build_model(const ModelParams& given, const ModelBuildOptions& options)
                                       .dtype = dtype,
                                       .tensor_parallel = options.tensor_parallel,
                                       .defer_weights = options.defer_weights};
+  // Models of one's own, of the dtype that is asked for.
+  const auto custom = [&](bool is_folder) {
+    const auto build = [&] {
+      ModelPtr model = build_custom_model(params, is_folder);
+      const c10::AutoGradMode no_grad(false);
+      if (dtype && !as_language_model(model) && *dtype != at::kFloat) model->to(*dtype);
+      return model;
+    };
+    return options.defer_weights ? build_deferred(build, options.notice) : build();
+  };
   ModelPtr model;
   if (is_path && is_hf_model(name)) {
     if (!std::filesystem::is_directory(name)) require_from_scratch(params, "a config file");
     model = load_language_model(name, language);
   } else if (is_path) {
-    model = build_custom_model(params, /*is_folder=*/true);
+    model = custom(/*is_folder=*/true);
   } else if (model_registry().find(name) != nullptr) {
     require_from_scratch(params, "a registered name");
-    model = build_custom_model(params, /*is_folder=*/false);
+    model = custom(/*is_folder=*/false);
   } else if (language_model_families().find(name) != nullptr) {
     require_from_scratch(params, "the name of a family");
     model = make_language_model(Json{{"model_type", language_model_families().find(name)->model_type}}, language,
@@ -105,7 +176,6 @@ ModelPtr build_model(const ModelParams& given, const ModelBuildOptions& options)
                     "expected 1 for a model of your own (" + model->model_type() + "), got more",
                     "the families of language models can be spread: model.model_name");
   }
-  if (dtype && !as_language_model(model) && *dtype != at::kFloat) model->to(*dtype);
   if (!params.freeze_layers.empty()) freeze_layers(*model, params.freeze_layers);
   return model;
 }

@@ -1,6 +1,9 @@
 // `model:` -> a model.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "oumi/config/model_params.h"
 #include "oumi/models/model.h"
 
@@ -16,7 +19,11 @@ class TensorParallel;
 // override config.json's keys. Converts to torch_dtype_str and freezes freeze_layers. Throws UserError naming the dotted key.
 struct ModelBuildOptions {
   std::shared_ptr<const TensorParallel> tensor_parallel = {};  // this rank's part of a language model; custom models have none
-  bool defer_weights = false;                                  // LanguageModel::weights_deferred; custom models are made whole
+  // Model::weights_deferred: large parameters have no values until they are taken. Of a language model's these are all, of a
+  // model of your own those that its constructor makes by tensor operations (init_tape.h). One whose constructor works on
+  // weights' memory by itself, or whose class writes or reads files in a way of its own, is made whole, and `notice` is told.
+  bool defer_weights = false;
+  std::function<void(const std::string& message)> notice = {};
 };
 ModelPtr build_model(const ModelParams& params, const ModelBuildOptions& options = {});
 

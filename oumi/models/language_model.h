@@ -11,7 +11,6 @@
 
 #include "oumi/distributed/tensor_parallel.h"
 #include "oumi/models/model.h"
-#include "oumi/models/weight_source.h"
 #include "oumi/nn/kv_cache.h"
 #include "oumi/nn/layers.h"
 
@@ -103,26 +102,16 @@ class LanguageModel : public Model {
   // HF's initial values: normal(0, initializer_range), zero biases and padding rows, norms as their formula wants them.
   virtual void initialize_weights() = 0;
 
-  // --- weights that are not made yet: parameters are memory that nobody has touched ---
-  struct DeferredWeights {
+  // What its weights are to be.
+  struct WeightsToCome {
     std::shared_ptr<const StateDict> files = {};  // mapped; nullptr: initial values
     std::string origin = {};
     Tensor rng_state = {};  // of the CPU generator, which initial values are drawn from
     c10::ScalarType dtype = c10::ScalarType::Float;
   };
-  using TakeWeight = std::function<void(const std::string& name, const Tensor& value)>;
-  void defer_weights(DeferredWeights weights) { deferred_ = std::move(weights); }
-  bool weights_deferred() const noexcept { return deferred_.has_value(); }
-  // Makes them one by one, with the values that a whole model has. Those that its layers begin with (norms) are not among them.
-  // `take` needs no parameter's memory: they may have been sharded meanwhile.
-  void take_deferred_weights(const TakeWeight& take);
-  // The weights of a folder instead.
-  void take_weights_of(const std::filesystem::path& directory, const TakeWeight& take);
-  // Into the parameters.
-  void make_deferred_weights();
-
-  // While set, files are written from it.
-  void set_weight_source(std::shared_ptr<WeightSource> source) { weight_source_ = std::move(source); }
+  // Model::defer_weights. The values that its layers begin with (norms) are there already.
+  void defer_weights(WeightsToCome weights);
+  void take_weights_of(const std::filesystem::path& directory, const TakeWeight& take) override;
 
   // model.safetensors (or shards of at most `max_shard_size` bytes and an index), config.json, generation_config.json when
   // there was one: what Transformers 4 and 5 load with no missing or unexpected key. Throws EnvironmentError.
@@ -147,11 +136,10 @@ class LanguageModel : public Model {
   Json config_ = Json::object(), generation_config_;
   double label_smoothing_ = 0;
   bool loss_only_ = false;
+  class ToCome;
   void take_state_dict(const StateDict& weights, const std::string& origin, const TakeWeight& take);
 
   TensorParallelPtr tensor_parallel_;
-  std::optional<DeferredWeights> deferred_;
-  std::shared_ptr<WeightSource> weight_source_;
 };
 
 using LanguageModelPtr = std::shared_ptr<LanguageModel>;

@@ -105,7 +105,7 @@ void LanguageModel::load_own_state_dict(const StateDict& weights, const std::str
 Json LanguageModel::config_to_save() const {
   Json config = config_;
   config["architectures"] = Json::array({model_type()});
-  const std::string dtype = dtype_name(weight_source_ ? weight_source_->shapes() : own_state_dict());
+  const std::string dtype = dtype_name(weight_source() ? weight_source()->shapes() : own_state_dict());
   if (config.contains("dtype")) config["dtype"] = dtype;
   config["torch_dtype"] = dtype;  // read by every version; "dtype" from 4.56 on
   add_older_rope_keys(config);
@@ -115,7 +115,7 @@ Json LanguageModel::config_to_save() const {
 void LanguageModel::save_pretrained(const fs::path& directory) const { save_pretrained(directory, kMaxShardSize); }
 
 void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_shard_size) const {
-  std::shared_ptr<WeightSource> source = weight_source_;
+  std::shared_ptr<WeightSource> source = weight_source();
   if (tensor_parallel_) source = std::make_shared<WholeWeights>(*this, *tensor_parallel_, std::move(source));
   if (!source) {
     save_sharded_safetensors(directory, hf_state_dict(), {.max_shard_size = max_shard_size});
@@ -142,7 +142,7 @@ void LanguageModel::write_weights(const fs::path& directory, std::uint64_t max_s
 }
 
 void LanguageModel::save_pretrained(const fs::path& directory, std::uint64_t max_shard_size) const {
-  if (tensor_parallel_ && tensor_parallel_->rank() != 0) return send_parts(*this, *tensor_parallel_, weight_source_);
+  if (tensor_parallel_ && tensor_parallel_->rank() != 0) return send_parts(*this, *tensor_parallel_, weight_source());
   write_weights(directory, max_shard_size);
   write_output_file(directory / "config.json", config_to_save().dump(2) + "\n");
   if (!generation_config_.is_null()) write_output_file(directory / "generation_config.json", generation_config_.dump(2) + "\n");

@@ -107,8 +107,10 @@ LanguageModelPtr build(BuildRequest request, const LanguageModelOptions& options
   model->set_config(config, std::move(request.generation_config));
   if (options.device && options.device->is_meta()) return model;
   if (options.defer_weights) {
-    model->defer_weights(
-        {std::move(request.weights), std::move(request.weights_origin), cpu_rng_state(), dtype.value_or(at::kFloat)});
+    model->defer_weights(LanguageModel::WeightsToCome{.files = std::move(request.weights),
+                                                      .origin = std::move(request.weights_origin),
+                                                      .rng_state = cpu_rng_state(),
+                                                      .dtype = dtype.value_or(at::kFloat)});
   } else if (request.weights == nullptr) {
     model->initialize_weights();
   } else {

@@ -32,7 +32,7 @@ struct LanguageModelOptions {
   std::optional<c10::ScalarType> dtype{};  // absent: what config.json says, else the weights' own, else float32
   std::optional<c10::Device> device{};     // kMeta: shapes alone, neither weights nor initial values
   TensorParallelPtr tensor_parallel{};     // this rank's part of the model, of the dense families alone
-  bool defer_weights = false;              // LanguageModel::weights_deferred: made when they are taken
+  bool defer_weights = false;              // Model::weights_deferred: made when they are taken
 };
 
 // True when `path` is a config.json, or a folder with one, that Hugging Face wrote: it has no init_kwargs, which our custom

@@ -8,6 +8,8 @@
 #include <string>
 
 #include "oumi/base/kwargs.h"
+#include "oumi/models/deferred_weights.h"
+#include "oumi/models/weight_source.h"
 #include "oumi/tensors/class_name.h"
 #include "oumi/tensors/module.h"
 
@@ -48,14 +50,38 @@ class Model : public Module {
   // are errors. Throws UserError.
   virtual void load_weights_from(const std::filesystem::path& directory);
 
+  // --- a model that no rank has whole: for training with sharded weights ---
+  // Its weights are made when they are taken or made, not before.
+  void defer_weights(std::shared_ptr<DeferredWeights> weights) { deferred_ = std::move(weights); }
+  bool weights_deferred() const noexcept { return deferred_ != nullptr; }
+  // Whether this parameter's value is still to be made.
+  bool is_deferred(const std::string& parameter) const { return deferred_ && deferred_->has(parameter); }
+  // DeferredWeights::take, once.
+  void take_deferred_weights(const TakeWeight& take);
+  // Into the parameters.
+  void make_deferred_weights();
+  // The weights of a folder instead, parameter by parameter; buffers are set.
+  virtual void take_weights_of(const std::filesystem::path& directory, const TakeWeight& take);
+  // While set, save_pretrained writes from it.
+  void set_weight_source(std::shared_ptr<WeightSource> source) { weight_source_ = std::move(source); }
+  // Whether files are written and read as above, and so can be without the whole model: make_model sees it by the class.
+  bool has_standard_files() const noexcept { return has_standard_files_; }
+  void set_standard_files(bool standard) { has_standard_files_ = standard; }
+
   // The settings of the adapters on this model (adapters/adapters.h puts them on); null when there are none.
   const std::shared_ptr<const LoraConfig>& adapter() const noexcept { return adapter_; }
   void set_adapter(std::shared_ptr<const LoraConfig> adapter) { adapter_ = std::move(adapter); }
+
+ protected:
+  const std::shared_ptr<WeightSource>& weight_source() const noexcept { return weight_source_; }
 
  private:
   std::string model_type_;
   Kwargs init_kwargs_;
   std::shared_ptr<const LoraConfig> adapter_;
+  std::shared_ptr<DeferredWeights> deferred_;
+  std::shared_ptr<WeightSource> weight_source_;
+  bool has_standard_files_ = false;
 };
 
 using ModelPtr = std::shared_ptr<Model>;
@@ -70,6 +96,13 @@ std::string model_type_name() {
   }
 }
 
+// A class that overrides neither of Model's two functions about files.
+template <class T>
+concept LeavesFilesToModel = requires {
+  requires std::is_same_v<decltype(&T::save_pretrained), decltype(&Model::save_pretrained)>;
+  requires std::is_same_v<decltype(&T::load_weights_from), decltype(&Model::load_weights_from)>;
+};
+
 // Builds a model of class T; every key of `kwargs` that T's constructor did not read is an error. T takes `const Kwargs&`
 // or nothing.
 template <class T>
@@ -82,6 +115,7 @@ std::shared_ptr<T> make_model(Kwargs kwargs = {}) {
   }
   kwargs.check_all_read();
   model->set_identity(model_type_name<T>(), std::move(kwargs));
+  model->set_standard_files(LeavesFilesToModel<T>);
   return model;
 }
 

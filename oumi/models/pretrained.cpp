@@ -6,6 +6,7 @@
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/checkpoint/torch_file.h"
 #include "oumi/checkpoint/weight_values.h"
+#include "oumi/models/init_tape.h"
 #include "oumi/models/language_models.h"
 #include "oumi/models/registry.h"
 
@@ -14,7 +15,10 @@ namespace fs = std::filesystem;
 
 void Model::save_pretrained(const fs::path& directory) const {
   make_directories(directory);
-  save_safetensors(directory / "model.safetensors", state_dict(*this), {.keep_hashes = true});
+  TensorSource values;
+  if (weight_source()) values = [source = weight_source()](const std::string& name) { return source->gather(name); };
+  save_safetensors(directory / "model.safetensors", weight_source() ? weight_source()->shapes() : state_dict(*this),
+                   {.values = std::move(values), .keep_hashes = true});
   const Json config{{"model_type", model_type()}, {"init_kwargs", init_kwargs().values()}, {"oumi_version", kVersion}};
   write_file_atomically(directory / "config.json", config.dump(2) + "\n");
 }
@@ -108,7 +112,13 @@ Kwargs merged_kwargs(const fs::path& directory, const PretrainedOptions& options
 }
 
 void load_into(Model& model, const fs::path& directory, const PretrainedOptions& options) {
-  load_state_dict(model, load_weights(directory, options.weights_filename), options.strict, directory.string());
+  StateDict weights;
+  {
+    const InitTape::Pause pause;
+    weights = load_weights(directory, options.weights_filename);
+  }
+  const InitTape::KeepsInputs mapped;
+  load_state_dict(model, weights, options.strict, directory.string());
 }
 
 }  // namespace detail

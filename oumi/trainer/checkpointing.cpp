@@ -180,7 +180,7 @@ void Trainer::write_own_files(Run& run, const fs::path& directory) {
 // On the ranks that write the model.
 void Trainer::save_whole_weights(Run& run, const fs::path& directory) {
   std::optional<WeightsOfShards> streamed;
-  if (streams_weights(run)) streamed.emplace(*as_language_model(model_), *run.sharding);
+  if (streams_weights(run)) streamed.emplace(*model_, *run.sharding);
   save_weights(*model_, directory);
 }
 
@@ -230,8 +230,7 @@ void Trainer::restore_weights(const fs::path& checkpoint) {
         if (!checked.warning.empty()) log_warning(checked.warning);
       },
       "checking the checkpoint");
-  const LanguageModelPtr language = as_language_model(model_);
-  if (!language || !language->weights_deferred()) load_checkpoint_weights(*model_, checkpoint);
+  if (!model_->weights_deferred()) load_checkpoint_weights(*model_, checkpoint);
 }
 
 // Of the same layout, or put together from what another one wrote.

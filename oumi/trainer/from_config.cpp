@@ -208,7 +208,8 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     // Sharded weights are made part by part: all of them may not fit into a rank's memory.
     const bool shards_weights = sharding_options(config).shards_weights() && group->world_size() > 1;
     const bool defer = shards_weights && trains_on_cpu(config) && !config.training.use_peft && !config.model.adapter_model;
-    const ModelPtr model = build_model(local.model, {.tensor_parallel = tensor_parallel, .defer_weights = defer});
+    const ModelPtr model =
+        build_model(local.model, {.tensor_parallel = tensor_parallel, .defer_weights = defer, .notice = log_info});
     TrainingConfig named = config;  // adapters are written with their base model's name, not with where its files lie
     named.model.adapter_model = local.model.adapter_model;
     prepare_for_training(*model, named);

@@ -2,6 +2,7 @@
 #include <ATen/ops/softmax.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "oumi/metrics/classification.h"
@@ -30,7 +31,23 @@ std::optional<Thumbnail> thumbnail(const Tensor& sample) {
 
 }  // namespace
 
-void Trainer::write_report_data() {
+Trainer::ShownSamples Trainer::shown_samples() {
+  const bool evaluated = std::any_of(state_.log_history.begin(), state_.log_history.end(),
+                                     [](const Json& entry) { return entry.contains("eval_runtime"); });
+  if (options_.eval_dataset.sets.empty() || !evaluated) return {};
+  const DatasetPtr& dataset = options_.eval_dataset.sets.back().second;
+  constexpr std::int64_t kShown = 24;
+  if (!dataset->is_map_style() || dataset->size() == 0 || options_.data_collator || mesh_.tensor->world_size() > 1) return {};
+  std::vector<std::int64_t> indices;
+  for (std::int64_t i = 0; i < std::min(kShown, dataset->size()); ++i) indices.push_back(i);
+  const c10::AutoGradMode no_grad(false);
+  ShownSamples shown{.batch = dataset->get_batch(indices)};
+  model_->eval();
+  shown.logits = (*model_)(device_.is_cpu() ? shown.batch : shown.batch.to(device_)).logits().to(at::kCPU, at::kFloat);
+  return shown.logits.dim() == 2 ? shown : ShownSamples();
+}
+
+void Trainer::write_report_data(const ShownSamples& shown) {
   if (options_.eval_dataset.sets.empty()) return;
   const DatasetPtr& dataset = options_.eval_dataset.sets.back().second;
   const std::filesystem::path directory = std::filesystem::path(args_.output_dir) / "telemetry";
@@ -53,26 +70,17 @@ void Trainer::write_report_data() {
   make_directories(directory);
   write_evaluation_report(directory, report);
 
-  constexpr std::int64_t kShown = 24;
-  if (!dataset->is_map_style() || dataset->size() == 0 || options_.data_collator || mesh_.tensor->world_size() > 1) return;
-  if (run_ && run_->weights_stay_sharded) return;
-  std::vector<std::int64_t> indices;
-  for (std::int64_t i = 0; i < std::min(kShown, dataset->size()); ++i) indices.push_back(i);
-  const c10::AutoGradMode no_grad(false);
-  const Batch batch = dataset->get_batch(indices);
-  model_->eval();
-  const Tensor logits = (*model_)(device_.is_cpu() ? batch : batch.to(device_)).logits().to(at::kCPU, at::kFloat);
-  if (logits.dim() != 2) return;
-  const auto [probabilities, predictions] = logits.softmax(1).max(1);
-  const Tensor* labels = batch.find("labels");
+  if (!shown.logits.defined()) return;
+  const auto [probabilities, predictions] = shown.logits.softmax(1).max(1);
+  const Tensor* labels = shown.batch.find("labels");
   std::vector<SamplePrediction> samples;
-  for (std::int64_t i = 0; i < logits.size(0); ++i) {
-    SamplePrediction sample{.id = cat(indices[static_cast<std::size_t>(i)])};
+  for (std::int64_t i = 0; i < shown.logits.size(0); ++i) {
+    SamplePrediction sample{.id = cat(i)};
     sample.prediction = class_label(report.class_names, predictions[i].item<std::int64_t>());
     sample.probability = probabilities[i].item<double>();
     if (labels != nullptr && labels->dim() == 1)
       sample.label = class_label(report.class_names, (*labels)[i].item<std::int64_t>());
-    for (const auto& [name, tensor] : batch) {
+    for (const auto& [name, tensor] : shown.batch) {
       if (!sample.image && tensor.dim() == 4 && tensor.is_floating_point()) sample.image = thumbnail(tensor[i]);
     }
     samples.push_back(std::move(sample));

@@ -12,6 +12,7 @@
 #include "oumi/checkpoint/safetensors.h"
 #include "oumi/models/state.h"
 #include "oumi/models/tensor_parallel_state.h"
+#include "oumi/optim/parameter_groups.h"
 
 namespace oumi {
 namespace fs = std::filesystem;
@@ -281,14 +282,18 @@ namespace {
 
 class ShardedWeights final : public WeightSource {
  public:
-  ShardedWeights(const LanguageModel& model, Sharding& sharding) : own_(state_dict(model)), sharding_(sharding) {
+  ShardedWeights(const Model& model, Sharding& sharding) : own_(state_dict(model)), sharding_(sharding) {
     std::map<std::string, const ParameterShard*> shards;
     for (const ParameterShard& shard : sharding.shards()) shards[shard.name] = &shard;
+    std::map<const void*, Tensor> known;  // a tied weight has one shape under all of its names
     for (const auto& [name, tensor] : own_) {
       const auto shard = shards.find(name);
-      shapes_.set(name, shard == shards.end() ? tensor
-                                              : at::empty(shard->second->shape,
-                                                          at::TensorOptions().dtype(shard->second->dtype).device(at::kMeta)));
+      if (shard != shards.end()) {
+        known[tensor.unsafeGetTensorImpl()] =
+            at::empty(shard->second->shape, at::TensorOptions().dtype(shard->second->dtype).device(at::kMeta));
+      }
+      const auto shape = known.find(tensor.unsafeGetTensorImpl());
+      shapes_.set(name, shape == known.end() ? tensor : shape->second);
     }
   }
   const StateDict& shapes() const override { return shapes_; }
@@ -303,7 +308,7 @@ class ShardedWeights final : public WeightSource {
 
 }  // namespace
 
-WeightsOfShards::WeightsOfShards(LanguageModel& model, Sharding& sharding) : model_(model), sharding_(sharding) {
+WeightsOfShards::WeightsOfShards(Model& model, Sharding& sharding) : model_(model), sharding_(sharding) {
   model_.set_weight_source(std::make_shared<ShardedWeights>(model, sharding));
 }
 
@@ -318,10 +323,14 @@ WeightsOfShards::~WeightsOfShards() {
 
 bool has_weights_parts(const fs::path& checkpoint) { return SavedState::in_parts(checkpoint, kWeights); }
 
-void take_weights_parts(const fs::path& checkpoint, const Model& model, const LanguageModel::TakeWeight& take) {
+void take_weights_parts(const fs::path& checkpoint, const Model& model, const TakeWeight& take) {
   const StateLayout layout = state_layout(model);
   const SavedState saved(checkpoint, kWeights, layout);
-  for (const auto& [name, tensor] : state_dict(model)) take(name, saved.read(all_of(name, tensor), name));
+  const at::NoGradGuard no_grad;
+  for (const auto& item : model.named_buffers()) {
+    if (item.value().defined()) Tensor(item.value()).copy_(saved.read(all_of(item.key(), item.value()), item.key()));
+  }
+  for (const auto& [name, parameter] : unique_named_parameters(model)) take(name, saved.read(all_of(name, parameter), name));
 }
 
 StateDict load_weights_parts(const fs::path& checkpoint, const Model& model) {

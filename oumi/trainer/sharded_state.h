@@ -56,20 +56,20 @@ OptimizerState load_optimizer_parts(const std::filesystem::path& checkpoint, con
 // Sharding::serve_weights meanwhile.
 class WeightsOfShards {
  public:
-  WeightsOfShards(LanguageModel& model, Sharding& sharding);
+  WeightsOfShards(Model& model, Sharding& sharding);
   ~WeightsOfShards();
   WeightsOfShards(const WeightsOfShards&) = delete;
   WeightsOfShards& operator=(const WeightsOfShards&) = delete;
 
  private:
-  LanguageModel& model_;
+  Model& model_;
   Sharding& sharding_;
 };
 
 bool has_weights_parts(const std::filesystem::path& checkpoint);
 // The model's weights, put together: of one that is spread, this rank's parts.
 StateDict load_weights_parts(const std::filesystem::path& checkpoint, const Model& model);
-// One by one; the model's tensors need no values.
-void take_weights_parts(const std::filesystem::path& checkpoint, const Model& model, const LanguageModel::TakeWeight& take);
+// The parameters one by one, which need no values; buffers are set.
+void take_weights_parts(const std::filesystem::path& checkpoint, const Model& model, const TakeWeight& take);
 
 }  // namespace oumi

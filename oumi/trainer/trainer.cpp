@@ -81,9 +81,8 @@ Trainer::Trainer(TrainerOptions options)
   if (!model_) throw UserError("trainer", "there is no model: expected `model` or `model_init`, got neither");
   if (!device_.is_cpu()) model_->to(device_);
   const LanguageModelPtr language = as_language_model(model_);
-  if (language && language->weights_deferred() &&
-      !(group_->world_size() > 1 && args_.sharding.shards_weights() && device_.is_cpu()))
-    language->make_deferred_weights();
+  if (model_->weights_deferred() && !(group_->world_size() > 1 && args_.sharding.shards_weights() && device_.is_cpu()))
+    model_->make_deferred_weights();
   if (language) {
     language->set_label_smoothing(args_.label_smoothing_factor);
     if (!args_.class_weights.empty())
@@ -332,9 +331,12 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
   check_tensor_parallel();
   require_same_on_all_ranks(*mesh_.data, describe_tensors(*model_), "the model's parameters");
   const LanguageModelPtr language = as_language_model(model_);
-  run.weights_stay_sharded = language && language->weights_deferred();
+  agree_on_deferred_weights();
+  run.weights_stay_sharded = model_->weights_deferred();
   std::vector<Tensor> tensors;
-  if (!run.weights_stay_sharded) tensors = model_->parameters();
+  for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
+    if (!model_->is_deferred(name)) tensors.push_back(parameter);
+  }
   for (const Tensor& buffer : model_->buffers()) tensors.push_back(buffer);
   broadcast_from_main(*mesh_.data, tensors, "the initial weights");
   NamedParameters trained;
@@ -382,6 +384,16 @@ void Trainer::set_up_ranks(Run& run, const fs::path& checkpoint) {
   if (run.weights_stay_sharded) take_weights_into_shards(run, checkpoint);
 }
 
+// A constructor that differs from rank to rank may have left other weights to be made on each: then they are made now.
+void Trainer::agree_on_deferred_weights() {
+  std::int64_t names = 0;
+  for (const auto& [name, parameter] : unique_named_parameters(*model_)) {
+    if (model_->is_deferred(name)) names = static_cast<std::int64_t>(std::hash<std::string>()(name + cat(names)) >> 1);
+  }
+  const std::vector<std::int64_t> highest = mesh_.data->max({names, -names}, "the weights that are to be made");
+  if (highest[0] != -highest[1] && model_->weights_deferred()) model_->make_deferred_weights();
+}
+
 // Over the ranks of a tensor-parallel group: its first one counts what all of them have.
 void Trainer::spread_gradient_norm(Run& run) const {
   if (mesh_.tensor->world_size() == 1) return;
@@ -395,16 +407,23 @@ void Trainer::spread_gradient_norm(Run& run) const {
 
 // From a checkpoint, or those that the model was to begin with.
 void Trainer::take_weights_into_shards(Run& run, const fs::path& checkpoint) {
-  const LanguageModelPtr language = as_language_model(model_);
   const auto take = [&](const std::string& name, const Tensor& value) { run.sharding->set_weight(name, value); };
-  if (checkpoint.empty()) return language->take_deferred_weights(take);
-  if (!has_weights_parts(checkpoint)) return language->take_weights_of(checkpoint, take);
-  take_weights_parts(checkpoint, *model_, take);
+  if (!checkpoint.empty()) {
+    model_->defer_weights(nullptr);
+    if (!has_weights_parts(checkpoint)) return model_->take_weights_of(checkpoint, take);
+    return take_weights_parts(checkpoint, *model_, take);
+  }
+  if (as_language_model(model_)) return model_->take_deferred_weights(take);
+  model_->take_deferred_weights([&](const std::string& name, const Tensor& value) {
+    broadcast_from_main(*mesh_.data, {value}, "the initial weights");  // a constructor may differ from rank to rank
+    take(name, value);
+  });
 }
 
 // Whether files are written parameter by parameter from the ranks' shards.
 bool Trainer::streams_weights(const Run& run) const {
-  return run.sharding && args_.sharding.shards_weights() && as_language_model(model_) && !has_adapters(*model_);
+  return run.sharding && args_.sharding.shards_weights() && !has_adapters(*model_) &&
+         (as_language_model(model_) || model_->has_standard_files());
 }
 
 // Of hybrid sharding; 0 for none.
@@ -531,9 +550,13 @@ void Trainer::finish(Run& run, TrainOutput& output) {
       },
       "removing checkpoints");
   if (args_.save_final_model) group_->on_all([&] { save_final_model(run); }, "saving the final model");
+  ShownSamples shown;
+  const auto show = [&] { shown = shown_samples(); };
+  if (run.weights_stay_sharded) group_->on_all(show, "predicting the report's samples");
   group_->on_main(
       [&] {
-        write_report_data();
+        if (!run.weights_stay_sharded) show();
+        write_report_data(shown);
         write_file_atomically(fs::path(args_.output_dir) / "trainer_state.json", state_.to_json().dump(2) + "\n");
       },
       "writing the run's report");
@@ -544,7 +567,7 @@ void Trainer::save_final_model(Run& run) {
   if (!run.weights_stay_sharded) {
     if (mesh_.writes_model()) save_model();
   } else if (mesh_.writes_model()) {
-    const WeightsOfShards streamed(*as_language_model(model_), *run.sharding);
+    const WeightsOfShards streamed(*model_, *run.sharding);
     save_model();
   } else if (run.shard_groups.writes_shards()) {
     run.sharding->serve_weights();

@@ -154,6 +154,7 @@ class Trainer {
   void maybe_log_evaluate_save(Run& run);
   void prepare(Run& run);
   void restore_weights(const std::filesystem::path& checkpoint);
+  void agree_on_deferred_weights();
   void take_weights_into_shards(Run& run, const std::filesystem::path& checkpoint);
   bool streams_weights(const Run& run) const;
   void save_final_model(Run& run);
@@ -191,7 +192,14 @@ class Trainer {
   void optimizer_step(Run& run);
   void finish(Run& run, TrainOutput& output);
   void write_histograms(Run& run);
-  void write_report_data();
+  // The first samples of the evaluation set and what the model says of them; empty where a report shows none. With sharded
+  // weights a collective.
+  struct ShownSamples {
+    Batch batch = {};
+    Tensor logits = {};  // [samples, classes]
+  };
+  ShownSamples shown_samples();
+  void write_report_data(const ShownSamples& shown);
   MetricValues evaluate_set(const DatasetPtr& dataset, const std::string& prefix, const PredictionConsumer& consumer);
   bool uses_own_loss() const;
   Tensor loss_of(Model& model, const Batch& batch, Outputs* outputs);

@@ -31,3 +31,32 @@ training:
   dataloader_num_workers: 0
 YAML
 }
+
+# peak_memory OUTPUT ARGUMENTS...: runs oumi-cpp; the largest peak of its ranks' resident memory, in kB, in $PEAK.
+peak_memory() {
+  local launcher
+  ASAN_OPTIONS=$ASAN_FREES_AT_ONCE "$OUMI_CPP" "${@:2}" >"$1" 2>&1 &
+  launcher=$!
+  PEAK=$(python3 - "$launcher" <<'PY'
+import os, sys, time
+launcher, peak = int(sys.argv[1]), 0
+children = f"/proc/{launcher}/task/{launcher}/children"
+while True:
+    try:
+        pids = open(children).read().split()
+        if open(f"/proc/{launcher}/stat").read().split(")")[1].split()[0] == "Z":
+            break
+    except OSError:
+        break
+    for pid in pids:
+        try:
+            status = open(f"/proc/{pid}/status").read()
+        except OSError:
+            continue
+        peak = max([peak] + [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")])
+    time.sleep(0.01)
+print(peak)
+PY
+)
+  wait $launcher || { fail "the run failed"; cat "$1" >&2; }
+}

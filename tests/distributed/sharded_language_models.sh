@@ -81,34 +81,10 @@ launch 2 files2 "${folder[@]}" "${gpt2_units[@]}"
 same files_one files2
 
 CASE="memory falls as 1/N"
-# peak OUTPUT N MODEL: the largest peak of resident memory of N ranks, in kB, in $PEAK.
+# peak OUTPUT N MODEL: as peak_memory.
 peak() {
-  local launcher
-  ASAN_OPTIONS=$ASAN_FREES_AT_ONCE "$OUMI_CPP" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
-    --training.optimizer=adamw_torch --training.max_steps=3 --training.per_device_train_batch_size=1 --training.eval_strategy=no >"$1.out" 2>&1 &
-  launcher=$!
-  PEAK=$(python3 - "$launcher" <<'PY'
-import os, sys, time
-launcher, peak = int(sys.argv[1]), 0
-children = f"/proc/{launcher}/task/{launcher}/children"
-while True:
-    try:
-        pids = open(children).read().split()
-        if open(f"/proc/{launcher}/stat").read().split(")")[1].split()[0] == "Z":
-            break
-    except OSError:
-        break
-    for pid in pids:
-        try:
-            status = open(f"/proc/{pid}/status").read()
-        except OSError:
-            continue
-        peak = max([peak] + [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")])
-    time.sleep(0.01)
-print(peak)
-PY
-)
-  wait $launcher || { fail "the run failed"; cat "$1.out" >&2; }
+  peak_memory "$1.out" launch --nproc-per-node "$2" train -c config.yaml --training.output_dir "$1" --model.model_name=families/"$3"/config.json "${fsdp[@]}" \
+    --training.optimizer=adamw_torch --training.max_steps=3 --training.per_device_train_batch_size=1 --training.eval_strategy=no
   expect_file "$1/model.safetensors"
 }
 declare -A used
