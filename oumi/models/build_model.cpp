@@ -76,7 +76,9 @@ ModelPtr build_deferred(const std::function<ModelPtr()>& build, const std::funct
     }
     if (!model->has_standard_files()) {
       if (!tape->make_all()) throw InternalError("a weight's memory can't be followed");
-      if (notice) notice(model->model_type() + " is made whole on every rank: its class has a way of its own with files");
+      if (notice)
+        notice(model->model_type() +
+               " is made whole on every rank: it writes or reads files in a way of its own, or make_model did not make it");
       return model;
     }
     const NamedParameters parameters = unique_named_parameters(*model);

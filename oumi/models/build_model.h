@@ -21,7 +21,8 @@ struct ModelBuildOptions {
   std::shared_ptr<const TensorParallel> tensor_parallel = {};  // this rank's part of a language model; custom models have none
   // Model::weights_deferred: large parameters have no values until they are taken. Of a language model's these are all, of a
   // model of your own those that its constructor makes by tensor operations (init_tape.h). One whose constructor works on
-  // weights' memory by itself, or whose class writes or reads files in a way of its own, is made whole, and `notice` is told.
+  // weights' memory by itself, or whose class writes or reads files in a way of its own (make_model sees it), is made whole,
+  // and `notice` is told.
   bool defer_weights = false;
   std::function<void(const std::string& message)> notice = {};
 };

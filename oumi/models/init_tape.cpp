@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 #include "oumi/checkpoint/rng_state.h"
 
@@ -23,6 +24,14 @@ using torch::jit::Stack;
 thread_local InitTape* tape_now = nullptr;
 
 constexpr const char* kLost = "a weight's memory is held in a way that can't be followed";
+
+struct DefaultDtype {
+  explicit DefaultDtype(caffe2::TypeMeta dtype) : outer(c10::get_default_dtype()) { c10::set_default_dtype(dtype); }
+  ~DefaultDtype() { c10::set_default_dtype(outer); }
+  DefaultDtype(const DefaultDtype&) = delete;
+  DefaultDtype& operator=(const DefaultDtype&) = delete;
+  caffe2::TypeMeta outer;
+};
 
 // LibTorch's own dispatch starts below this one again.
 using Below = c10::impl::ExcludeDispatchKeyGuard;
@@ -254,7 +263,7 @@ bool InitTape::record(const c10::OperatorHandle& op, Stack* stack) {
   if (wants_gradient && !new_storages.empty()) return false;
 
   static const Tensor kPlace = at::empty({0});
-  Operation operation{.op = op, .arguments = {}, .rng_state = rng_state};
+  Operation operation{.op = op, .arguments = {}, .rng_state = rng_state, .default_dtype = c10::get_default_dtype()};
   for (const IValue& value : arguments) {
     operation.arguments.push_back(map_tensors(value, [&](const Tensor& tensor) {
       const std::size_t storage = find(tensor);
@@ -299,8 +308,7 @@ bool InitTape::record(const c10::OperatorHandle& op, Stack* stack) {
         known = twins.emplace(impl, add_storage(result.storage())).first;
         written.insert(known->second);
       }
-      const bool is_new = written.contains(known->second) && new_storages.contains(impl);
-      operation.results.push_back(is_new ? ref(result, known->second) : Ref());
+      operation.results.push_back(new_storages.contains(impl) ? ref(result, known->second) : Ref());
       Tensor tensor = add(result, known->second);
       if (wants_gradient) without_gradient_.emplace_back(tensor.getIntrusivePtr());
       return tensor;
@@ -313,7 +321,9 @@ bool InitTape::record(const c10::OperatorHandle& op, Stack* stack) {
     if (rng_state.defined()) {
       std::set<std::size_t> needed{index};
       collect_inputs(index, needed);
+      const bool failed = std::exchange(failed_, true);  // if this throws
       replay(needed);
+      failed_ = failed;
     }
   }
   torch::jit::drop(*stack, count);
@@ -360,14 +370,15 @@ void InitTape::replay(const Operation& operation, Made& made) const {
     return part.storage == kNone ? part.tensor : tensor_of(part);
   };
   for (const IValue& value : operation.arguments) stack.push_back(map_tensors(value, argument));
+  const DefaultDtype dtype(operation.default_dtype);
   if (operation.rng_state.defined()) restore_cpu_rng_state(operation.rng_state);
   operation.op.callBoxed(&stack);
   next = 0;
   for (const Tensor& result : tensors_in(stack)) {
     const Ref& part = operation.results.at(next++);
     if (part.storage == kNone) continue;
-    const bool as_expected = result.sizes() == part.sizes && result.strides() == part.strides &&
-                             result.storage_offset() == part.offset &&
+    const bool as_expected = result.scalar_type() == part.dtype && result.sizes() == part.sizes &&
+                             result.strides() == part.strides && result.storage_offset() == part.offset &&
                              result.storage().nbytes() == storages_[part.storage].bytes;
     const bool is_shared = std::any_of(made.begin(), made.end(), [&](const auto& other) {
       return other.second.unsafeGetStorageImpl() == result.storage().unsafeGetStorageImpl();

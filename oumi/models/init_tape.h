@@ -24,8 +24,7 @@ class InitTape {
  public:
   static constexpr std::size_t kSmall = 64 << 10;  // bytes: tensors below this are made as ever
 
-  InitTape() = default;
-  // Tensors without memory may hold on to nothing of the tape: end with finish or make_all.
+  InitTape() = default;  // end with finish or make_all: tensors without memory don't keep the tape
   InitTape(const InitTape&) = delete;
   InitTape& operator=(const InitTape&) = delete;
 
@@ -93,6 +92,7 @@ class InitTape {
     std::vector<Ref> results = {};   // in the order of the results; those that are arguments or views of them have no storage
     Tensor rng_state = {};           // before it, when it draws random numbers
     std::size_t overwrites = kNone;  // a storage whose contents before it don't matter
+    caffe2::TypeMeta default_dtype = caffe2::TypeMeta::Make<float>();  // as it was when the constructor came to it
   };
   struct Storage {
     c10::Storage handle;  // without memory

@@ -146,6 +146,13 @@ TEST(InitTape, InitialValuesOfEveryKind) {
       [](Tensor w) { w.set_data(at::randn(w.sizes()) * 0.02 + at::arange(w.size(1))); },
       [](Tensor w) { w.set_data(at::bernoulli(at::rand(w.sizes())).mul(at::poisson(at::full(w.sizes(), 3.0)))); },
       [](Tensor w) {
+        const auto dtype = c10::get_default_dtype();
+        torch::set_default_dtype(caffe2::TypeMeta::Make<double>());
+        const at::NoGradGuard no_grad;
+        w.copy_(at::randn(w.sizes()));
+        torch::set_default_dtype(dtype);
+      },
+      [](Tensor w) {
         at::manual_seed(5);
         init::normal_(w);
       },
@@ -380,7 +387,7 @@ TEST_F(DeferredModels, OthersAreMadeWhole) {
   EXPECT_THAT(notices_, HasSubstr("ByHand is made whole on every rank: its constructor reads or writes a weight's memory"));
   notices_.clear();
   EXPECT_FALSE(expect_same(params("WithItsOwnFiles")));
-  EXPECT_THAT(notices_, HasSubstr("WithItsOwnFiles is made whole on every rank: its class has a way of its own with files"));
+  EXPECT_THAT(notices_, HasSubstr("WithItsOwnFiles is made whole on every rank: it writes or reads files in a way of its own"));
   notices_.clear();
   EXPECT_FALSE(expect_same(params("KeepsAView")));
   EXPECT_THAT(notices_, HasSubstr("it keeps a view of a weight"));

@@ -6,6 +6,8 @@
 #include <oumi/oumi.h>
 #include <torch/nn/init.h>
 
+#include <cstdlib>
+
 namespace {
 
 class DeepBlockImpl : public oumi::Module {
@@ -22,7 +24,8 @@ class DeepBlockImpl : public oumi::Module {
 };
 OUMI_MODULE(DeepBlock);
 
-// Kwargs: width, layers, by_hand (false): the constructor looks into a weight's memory.
+// Kwargs: width, layers, by_hand (false): the constructor looks into a weight's memory; on_rank_1: what it does there alone,
+// "other" values or, to have them, a look at one ("look").
 class DeepModel : public oumi::Model {
  public:
   explicit DeepModel(const oumi::Kwargs& kwargs) {
@@ -34,6 +37,12 @@ class DeepModel : public oumi::Model {
     after->register_parameter("weight", stem->weight);
     table = register_buffer("table", at::arange(100 * width).view({100, width}).sin() * 0.1);
     head = register_module("head", oumi::nn::Linear(width, 10));
+    const auto on_rank_1 = kwargs.get<std::string>("on_rank_1", "");
+    const char* rank = std::getenv("RANK");
+    if (!on_rank_1.empty() && rank != nullptr && std::string(rank) == "1") {
+      const at::NoGradGuard no_grad;
+      blocks[0]->mix.mul_(on_rank_1 == "look" ? blocks[0]->mix[0][0].item<double>() : 7.0);
+    }
     if (kwargs.get<bool>("by_hand", false) && !(stem->weight.data_ptr<float>()[5] < 100)) throw std::runtime_error("no weight");
   }
 

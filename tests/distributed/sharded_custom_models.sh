@@ -49,7 +49,14 @@ CASE="made whole"
 launch 2 whole2 "${fsdp[@]}" --model.model_kwargs.by_hand=true
 expect_stderr "$made_whole"
 expect_same full2/model.safetensors whole2/model.safetensors
+expect_same whole2/telemetry/sample_predictions.json full2/telemetry/sample_predictions.json
 expect_equal "$(metric full2/metrics_rank0000.jsonl loss)" "$(metric whole2/metrics_rank0000.jsonl loss)" losses
+
+CASE="all ranks start from rank 0's"
+for what in other look; do
+  launch 2 $what "${fsdp[@]}" --model.model_kwargs.on_rank_1=$what
+  expect_same full2/model.safetensors $what/model.safetensors
+done
 
 CASE="checkpoints"
 saving=(--training.save_strategy=steps --training.save_steps=20)
