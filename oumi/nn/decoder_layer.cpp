@@ -3,6 +3,7 @@
 #include <torch/types.h>
 
 #include "oumi/base/error.h"
+#include "oumi/nn/discarded_activation.h"
 #include "oumi/nn/parallel_layers.h"
 #include "oumi/nn/parameter_scope.h"
 
@@ -28,24 +29,41 @@ DecoderLayerImpl::DecoderLayerImpl(const DecoderLayerConfig& config)
   if (norms_ != NormPlacement::kBefore) post_feedforward_layernorm = norm("post_feedforward_layernorm");
 }
 
+Tensor DecoderLayerImpl::attention_of_normed(const Tensor& hidden, const DecoderContext& context) {
+  const Tensor normed = input_layernorm(hidden);
+  Tensor result = self_attn(normed, context);
+  discard_normed(*input_layernorm, hidden, normed, *self_attn, result);
+  return result;
+}
+
 Tensor DecoderLayerImpl::feed_forward(const Tensor& hidden) { return experts ? experts(hidden) : mlp(hidden); }
 
+std::pair<Tensor, Tensor> DecoderLayerImpl::feed_forward_of_normed(RmsNormImpl& norm, const Tensor& hidden,
+                                                                   const Tensor& branch) {
+  const auto [normed, sum] = norm.add(branch, hidden);
+  Tensor result = feed_forward(normed);
+  discard_normed(norm, sum, normed, experts ? static_cast<const torch::nn::Module&>(*experts) : *mlp, result);
+  return {std::move(result), sum};
+}
+
 Tensor DecoderLayerImpl::forward(const Tensor& hidden, const DecoderContext& context) {
-  const auto add = [&](const Tensor& residual, const Tensor& branch) {
-    return residual + (residual_dropout_ > 0 ? dropout_outside(parallel_, branch, residual_dropout_, is_training()) : branch);
+  const auto dropped = [&](const Tensor& branch) {
+    return residual_dropout_ > 0 ? dropout_outside(parallel_, branch, residual_dropout_, is_training()) : branch;
   };
   switch (norms_) {
     case NormPlacement::kBefore: {
-      const Tensor attended = add(hidden, self_attn(input_layernorm(hidden), context));
-      return add(attended, feed_forward(post_attention_layernorm(attended)));
+      const auto [result, attended] =
+          feed_forward_of_normed(*post_attention_layernorm, hidden, dropped(attention_of_normed(hidden, context)));
+      return attended + dropped(result);
     }
     case NormPlacement::kAfter: {
-      const Tensor attended = add(hidden, post_attention_layernorm(self_attn(hidden, context)));
-      return add(attended, post_feedforward_layernorm(feed_forward(attended)));
+      const Tensor attended = hidden + dropped(post_attention_layernorm(self_attn(hidden, context)));
+      return attended + dropped(post_feedforward_layernorm(feed_forward(attended)));
     }
     case NormPlacement::kBoth: {
-      const Tensor attended = add(hidden, post_attention_layernorm(self_attn(input_layernorm(hidden), context)));
-      return add(attended, post_feedforward_layernorm(feed_forward(pre_feedforward_layernorm(attended))));
+      const Tensor branch = post_attention_layernorm(attention_of_normed(hidden, context));
+      const auto [result, attended] = feed_forward_of_normed(*pre_feedforward_layernorm, hidden, dropped(branch));
+      return attended + dropped(post_feedforward_layernorm(result));
     }
   }
   return hidden;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 
 #include "oumi/nn/attention.h"
 #include "oumi/nn/mlp.h"
@@ -34,6 +35,9 @@ class DecoderLayerImpl : public Module {
   Tensor forward(const Tensor& hidden, const DecoderContext& context);
 
  private:
+  // A branch of input_layernorm(hidden), and of norm(hidden + branch) with that sum. Backward makes the norms' outputs again.
+  Tensor attention_of_normed(const Tensor& hidden, const DecoderContext& context);
+  std::pair<Tensor, Tensor> feed_forward_of_normed(RmsNormImpl& norm, const Tensor& hidden, const Tensor& branch);
   Tensor feed_forward(const Tensor& hidden);
 
   NormPlacement norms_;

@@ -146,6 +146,12 @@ Tensor LayerNormImpl::forward(const Tensor& input) {
                         eps_);
 }
 
+std::function<Tensor()> LayerNormImpl::again(const Tensor& input) const {
+  return [input = input.detach(), weight = weight.detach().clone(), bias = bias.detach().clone(), eps = eps_] {
+    return at::layer_norm(input, weight.sizes(), weight, bias, eps);
+  };
+}
+
 DropoutImpl::DropoutImpl(double p) : p_(p), parallel_(ParameterScope::current().tensor_parallel) {
   if (!(p >= 0 && p <= 1)) throw UserError("dropout", cat("expected a probability in [0, 1], got ", p));
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 
 #include "oumi/tensors/module.h"
@@ -101,6 +102,8 @@ class LayerNormImpl : public Module {
   explicit LayerNormImpl(std::int64_t normalized_size, double eps = 1e-5);
   // [*, normalized_size] -> the same shape.
   Tensor forward(const Tensor& input);
+  // forward(input) again at any later time, by today's weight and bias.
+  std::function<Tensor()> again(const Tensor& input) const;
 
   Tensor weight, bias;  // [normalized_size]; ones and zeros
 

@@ -13,6 +13,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/kernels/gated_activation.h"
+#include "oumi/nn/discarded_activation.h"
 #include "oumi/nn/parallel_layers.h"
 #include "oumi/nn/parameter_scope.h"
 
@@ -65,11 +66,24 @@ GatedMlpImpl::GatedMlpImpl(const GatedMlpConfig& config)
 
 Tensor GatedMlpImpl::forward(const Tensor& outside) {
   const Tensor hidden = enter(parallel_, outside);
-  if (!config_.fused_gate_up) return down_proj(activate_gated(config_.activation, gate_proj(hidden), up_proj(hidden)));
+  if (!config_.fused_gate_up) {
+    const Tensor gate = gate_proj(hidden);
+    return project_gated(gate, up_proj(hidden));
+  }
   const Tensor both = gate_up_proj(hidden);
-  const Tensor gate = both.narrow(-1, 0, config_.intermediate_size);
-  return down_proj(
-      activate_gated(config_.activation, gate, both.narrow(-1, config_.intermediate_size, config_.intermediate_size)));
+  return project_gated(both.narrow(-1, 0, config_.intermediate_size),
+                       both.narrow(-1, config_.intermediate_size, config_.intermediate_size));
+}
+
+Tensor GatedMlpImpl::project_gated(const Tensor& gate, const Tensor& up) {
+  const Tensor gated = activate_gated(config_.activation, gate, up);
+  Tensor result = down_proj(gated);
+  if (!has_call_hooks(*down_proj) && is_kept_for_backward(gated, result)) {
+    discard_until_backward(gated, result, [activation = config_.activation, gate = gate.detach(), up = up.detach()] {
+      return activate_gated(activation, gate, up);
+    });
+  }
+  return result;
 }
 
 SparseMoeImpl::SparseMoeImpl(const SparseMoeConfig& config) : config_(config) {

@@ -34,6 +34,9 @@ class GatedMlpImpl : public Module {
   Tensor forward(const Tensor& outside);
 
  private:
+  // down_proj(activation(gate) * up). Backward makes the product's input again, which is the largest activation of a layer.
+  Tensor project_gated(const Tensor& gate, const Tensor& up);
+
   GatedMlpConfig config_;
   std::shared_ptr<const TensorParallel> parallel_;
   Linear gate_proj{nullptr}, up_proj{nullptr}, down_proj{nullptr}, gate_up_proj{nullptr};

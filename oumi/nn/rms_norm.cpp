@@ -13,8 +13,19 @@ RmsNormImpl::RmsNormImpl(std::int64_t size, RmsNormOptions options) : options_(o
   if (parallel && parallel->sequence_parallel()) shards = parallel;
 }
 
-Tensor RmsNormImpl::forward(const Tensor& input) {
-  return kernels::rms_norm(input, shards ? shards->sum_gradient(weight) : weight, options_);
+Tensor RmsNormImpl::scale() const { return shards ? shards->sum_gradient(weight) : weight; }
+
+Tensor RmsNormImpl::forward(const Tensor& input) { return kernels::rms_norm(input, scale(), options_); }
+
+std::pair<Tensor, Tensor> RmsNormImpl::add(const Tensor& branch, const Tensor& residual) {
+  const auto fused = [this](const Tensor& x, const Tensor& y) { return kernels::add_rms_norm(x, y, scale(), options_); };
+  return call_path::call(*this, fused, branch, residual);
+}
+
+std::function<Tensor()> RmsNormImpl::again(const Tensor& input) const {
+  return [input = input.detach(), weight = weight.detach().clone(), options = options_] {
+    return kernels::rms_norm(input, weight, options);
+  };
 }
 
 }  // namespace oumi::nn

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "oumi/nn/discarded_activation.h"
 #include "oumi/nn/parallel_layers.h"
 #include "oumi/nn/parameter_scope.h"
 
@@ -38,7 +39,13 @@ GPT2MLPImpl::GPT2MLPImpl(const Gpt2Config& config)
 }
 
 Tensor GPT2MLPImpl::forward(const Tensor& hidden) {
-  return dropout(c_proj(nn::activate(activation_, c_fc(nn::enter(parallel_, hidden)))));
+  const Tensor inner = c_fc(nn::enter(parallel_, hidden)), activated = nn::activate(activation_, inner);
+  const Tensor result = c_proj(activated);
+  if (!nn::has_call_hooks(*c_proj) && nn::is_kept_for_backward(activated, result)) {
+    nn::discard_until_backward(activated, result,
+                               [activation = activation_, inner = inner.detach()] { return nn::activate(activation, inner); });
+  }
+  return dropout(result);
 }
 
 GPT2BlockImpl::GPT2BlockImpl(const Gpt2Config& config, std::int64_t layer) {
@@ -49,8 +56,12 @@ GPT2BlockImpl::GPT2BlockImpl(const Gpt2Config& config, std::int64_t layer) {
 }
 
 Tensor GPT2BlockImpl::forward(const Tensor& hidden, const nn::DecoderContext& context) {
-  const Tensor attended = hidden + attn(ln_1(hidden), context);
-  return attended + mlp(ln_2(attended));
+  const Tensor normed = ln_1(hidden), branch = attn(normed, context);
+  nn::discard_normed(*ln_1, hidden, normed, *attn, branch);
+  const Tensor attended = hidden + branch;
+  const Tensor normed_attended = ln_2(attended), result = mlp(normed_attended);
+  nn::discard_normed(*ln_2, attended, normed_attended, *mlp, result);
+  return attended + result;
 }
 
 }  // namespace oumi
