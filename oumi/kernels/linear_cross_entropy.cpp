@@ -26,6 +26,8 @@ using torch::autograd::variable_list;
 
 // Enough rows that adding a chunk's product to the gradient of the weight costs little beside the product.
 constexpr std::int64_t kChunkRows = 512;
+// Entries of the vocabulary whose gradients are computed at a time where they are then added to wider sums.
+constexpr std::int64_t kBlockEntries = 8192;
 
 struct Call {
   LinearCrossEntropyOptions options;
@@ -101,6 +103,19 @@ double chunk_loss_composed(const ChunkLoss& call, Tensor& logits, const Tensor& 
   return loss.sum(at::kDouble).item<double>();
 }
 
+// sums += product, without the copy in the wider type that LibTorch makes first. Both contiguous.
+void add_to_wide(Tensor sums, const Tensor& product) {
+  if (!cpu::has_loops(product) || product.scalar_type() != at::kBFloat16 || sums.scalar_type() != at::kFloat) {
+    sums += product;
+    return;
+  }
+  const auto* from = cpu::pointer<cpu::BFloat16>(product);
+  auto* to = sums.mutable_data_ptr<float>();
+  cpu::for_rows(product.numel(), 1, [&](std::int64_t first, std::int64_t last) {
+    cpu::simd().add_scaled_bfloat16(from + first, 1, to + first, last - first);
+  });
+}
+
 // The loss and its gradients in one pass. Gradients are those of the reduced loss; hidden's has a row for each of hidden's.
 struct Result {
   Tensor loss, hidden, weight, bias;
@@ -127,8 +142,10 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
   const ChunkLoss chunk_loss{call.options, bias, mean ? 1 / static_cast<double>(rows) : 1.0, with_gradients};
   const bool fused = cpu::has_loops(input);
   // Reused by every chunk.
-  const Tensor buffer = at::empty({std::min(kChunkRows, rows), table.size(0)}, input.options());
-  const Tensor product = wanted.weight && wide != call.compute && rows > 0 ? at::empty_like(table) : Tensor();
+  Tensor buffer = at::empty({std::min(kChunkRows, rows), table.size(0)}, input.options());
+  Tensor product = wanted.weight && wide != call.compute && rows > 0
+                       ? at::empty({std::min(kBlockEntries, table.size(0)), table.size(1)}, table.options())
+                       : Tensor();
   double total = 0;
   for (std::int64_t first = 0; first < rows; first += kChunkRows) {
     const std::int64_t count = std::min(kChunkRows, rows - first);
@@ -152,10 +169,16 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
     if (wide == call.compute) {
       result.weight.addmm_(logits.t(), chunk);
     } else {
-      Tensor out = product;
-      result.weight += at::mm_out(out, logits.t(), chunk);
+      for (std::int64_t entry = 0; entry < table.size(0); entry += kBlockEntries) {
+        const std::int64_t entries = std::min(kBlockEntries, table.size(0) - entry);
+        Tensor out = product.narrow(0, 0, entries);
+        at::mm_out(out, logits.narrow(1, entry, entries).t(), chunk);
+        add_to_wide(result.weight.narrow(0, entry, entries), out);
+      }
     }
   }
+  buffer.reset();
+  product.reset();
   if (mean) total /= static_cast<double>(rows);
   result.loss = at::full({}, total, wide_options);
   if (wanted.hidden) {
