@@ -1,12 +1,13 @@
 #include "oumi/nn/lora.h"
 
-#include <ATen/ops/linear.h>
 #include <ATen/ops/matmul.h>
 #include <c10/core/GradMode.h>
 #include <torch/nn/init.h>
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/kernels/linear.h"
+#include "oumi/kernels/low_rank_update.h"
 #include "oumi/nn/parallel_layers.h"
 #include "oumi/nn/parameter_scope.h"
 
@@ -39,14 +40,14 @@ Tensor LoraAdapter::factor(const Linear& layer) const {
 }
 
 Tensor LoraAdapter::forward(const Tensor& input, const Tensor& weight, const Tensor& bias) {
-  const Tensor result = base_ ? base_->forward(input, weight, bias) : at::linear(input, weight, bias);
-  Tensor reduced = input.to(lora_A_->weight.scalar_type());
-  if (options_.dropout > 0) {
+  const Tensor result = base_ ? base_->forward(input, weight, bias) : kernels::linear(input, weight, bias);
+  Tensor adapted = input;
+  if (options_.dropout > 0 && lora_A_->is_training()) {
     const bool spread_input = dynamic_cast<const SplitLayer*>(lora_A_.get()) != nullptr;
-    reduced = dropout_inside(spread_input ? parallel_ : nullptr, reduced, options_.dropout, lora_A_->is_training());
+    adapted = dropout_inside(spread_input ? parallel_ : nullptr, adapted.to(lora_A_->weight.scalar_type()), options_.dropout,
+                             /*train=*/true);
   }
-  reduced = at::linear(reduced, factor(lora_A_));
-  return (result + at::linear(reduced, factor(lora_B_)) * options_.scaling).to(result.scalar_type());
+  return kernels::low_rank_update(result, adapted, factor(lora_A_), factor(lora_B_), options_.scaling);
 }
 
 Tensor LoraAdapter::delta() const {
