@@ -7,6 +7,8 @@
 #include <system_error>
 #include <utility>
 
+#include "oumi/base/text_bytes.h"
+
 namespace oumi {
 
 Error::Error(ExitCode code, std::string component, std::string message, std::string hint)
@@ -59,16 +61,17 @@ void rethrow_naming_memory(const std::exception& error, const std::string& compo
 
 std::string describe(const std::exception& error) {
   if (const auto* ours = dynamic_cast<const Error*>(&error)) {
-    std::string text = std::string("error: ") + ours->what();
-    if (!ours->hint().empty()) text += "\nhint: " + ours->hint();
+    // What they quote of a file may hold anything.
+    std::string text = "error: " + printable(ours->what());
+    if (!ours->hint().empty()) text += "\nhint: " + printable(ours->hint());
     return text;
   }
   if (is_out_of_memory(error)) return "error: [memory] " + memory_message(error) + "\nhint: " + kMemoryHint;
   if (const auto* system = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
-    return "error: [" + system->path1().string() + "] " + system->code().message();
+    return "error: [" + printable(system->path1().string()) + "] " + system->code().message();
   // Third-party messages can carry a stack trace after the first line; one line is for the user.
   std::string what = error.what();
-  return "error: [internal] " + what.substr(0, what.find('\n'));
+  return "error: [internal] " + printable(what.substr(0, what.find('\n')));
 }
 
 int exit_code_for(const std::exception& error) noexcept {

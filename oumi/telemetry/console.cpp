@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstdlib>
 
@@ -107,31 +106,6 @@ std::size_t display_width(std::string_view text) {
     if ((static_cast<unsigned char>(text[i]) & 0xC0) != 0x80) ++columns;
   }
   return columns;
-}
-
-std::string printable(std::string_view text, bool single_line) {
-  static constexpr std::array kHex = {'0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'};
-  std::string result;
-  result.reserve(text.size());
-  const auto escape = [&](unsigned char byte) {
-    result += "\\x";
-    result += kHex[byte >> 4];
-    result += kHex[byte & 15];
-  };
-  for (std::size_t i = 0; i < text.size(); ++i) {
-    const auto byte = static_cast<unsigned char>(text[i]);
-    // U+0080 to U+009F are control characters too; in UTF-8 they are 0xC2 followed by 0x80 to 0x9F.
-    const bool c1 = byte == 0xC2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xA0;
-    if (c1) {
-      escape(byte);
-      escape(static_cast<unsigned char>(text[++i]));
-    } else if (byte == 0x7F || (byte < 0x20 && (single_line || (byte != '\n' && byte != '\t')))) {
-      escape(byte);
-    } else {
-      result += text[i];
-    }
-  }
-  return result;
 }
 
 }  // namespace oumi

@@ -51,8 +51,4 @@ class Console {
 // Columns that `text` (UTF-8 without control characters) takes, escape sequences not counted.
 std::size_t display_width(std::string_view text);
 
-// `text` with control characters (newline and tab included when `single_line`) replaced by \xNN, so that names and messages
-// from files cannot steer the terminal.
-std::string printable(std::string_view text, bool single_line = true);
-
 }  // namespace oumi

@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "oumi/telemetry/utf8.h"
+#include "oumi/base/text_bytes.h"
 
 namespace oumi {
 

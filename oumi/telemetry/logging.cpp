@@ -10,6 +10,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/files.h"
 #include "oumi/base/strings.h"
+#include "oumi/base/text_bytes.h"
 #include "oumi/telemetry/console.h"
 
 namespace oumi {

@@ -1,6 +1,7 @@
 #include "oumi/telemetry/progress_bar.h"
 
 #include "oumi/base/strings.h"
+#include "oumi/base/text_bytes.h"
 #include "oumi/telemetry/progress_rate.h"
 #include "oumi/telemetry/progress_text.h"
 

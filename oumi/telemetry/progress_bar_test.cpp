@@ -7,7 +7,9 @@
 
 #include <cmath>
 
+#include "oumi/base/error.h"
 #include "oumi/base/files.h"
+#include "oumi/base/text_bytes.h"
 #include "oumi/telemetry/progress_text.h"
 
 namespace oumi {
@@ -251,6 +253,12 @@ TEST(ConsoleTest, ControlCharactersAreMadeVisible) {
   EXPECT_EQ(printable("\xC2\x9B"
                       "31m \xC3\xBC"),
             "\\xc2\\x9b31m \xC3\xBC");
+  EXPECT_EQ(printable("\xEF\xBF\xBD \xC3( \xED\xA0\x80 \xF0\x9F"), "\xEF\xBF\xBD \\xc3( \\xed\\xa0\\x80 \\xf0\\x9f");
+  EXPECT_EQ(printable(std::string_view("\0a", 2)), "\\x00a");
+}
+
+TEST(ConsoleTest, AnErrorThatQuotesAFileStaysOneLine) {
+  EXPECT_EQ(describe(UserError("a\nb", "got '\r\xFF\n'", "see\nc")), "error: [a\\x0ab] got '\\x0d\\xff\\x0a'\nhint: see\\x0ac");
 }
 
 }  // namespace

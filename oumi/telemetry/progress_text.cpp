@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "oumi/base/strings.h"
+#include "oumi/base/text_bytes.h"
 
 namespace oumi {
 

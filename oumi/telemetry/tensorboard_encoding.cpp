@@ -4,8 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "oumi/base/text_bytes.h"
 #include "oumi/telemetry/tensorboard_event.pb.h"
-#include "oumi/telemetry/utf8.h"
 
 namespace oumi {
 namespace tb = tensorboard_format;

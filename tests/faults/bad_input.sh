@@ -137,8 +137,13 @@ for kind in parquet:table.parquet jsonl:table.jsonl arrow:table.arrow npz_file:m
     # Whole lines of a cut JSONL file are good rows; the point here is that nothing but exit code 2 comes of it.
     refused 2 "" columns.yaml "$train_set.dataset_name=$name" "$train_set.dataset_path=cut.$extension"
   done
-  head -c 300 /dev/urandom >"noise.$extension"
-  refused 2 "noise.$extension" columns.yaml "$train_set.dataset_name=$name" "$train_set.dataset_path=noise.$extension"
+  # The same bytes each time; the line's end among the first of them must not break the message's line.
+  for seed in 1 2 3; do
+    python3 -c "
+import random, sys
+sys.stdout.buffer.write(b'P\\n\\r\\xff\\x1b[2J' + random.Random($seed).randbytes(300))" >"noise.$extension"
+    refused 2 "noise.$extension" columns.yaml "$train_set.dataset_name=$name" "$train_set.dataset_path=noise.$extension"
+  done
 done
 
 CASE="rows"
