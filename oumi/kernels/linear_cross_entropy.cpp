@@ -17,6 +17,7 @@
 
 #include "oumi/kernels/checks.h"
 #include "oumi/kernels/cpu/dispatch.h"
+#include "oumi/kernels/cpu/matmul_bfloat16.h"
 
 namespace oumi::kernels {
 namespace {
@@ -26,7 +27,14 @@ using torch::autograd::variable_list;
 
 // Enough rows that adding a chunk's product to the gradient of the weight costs little beside the product.
 constexpr std::int64_t kChunkRows = 512;
-// Entries of the vocabulary whose gradients are computed at a time where they are then added to wider sums.
+
+// Rows whose logits are there at once. Where gradients of the weight are summed in a wider type than they have, all rows are,
+// as long as their logits take no more than twice the memory of the sums, which are not needed then.
+std::int64_t chunk_rows(std::int64_t rows, std::int64_t hidden_size, bool sums_weight) {
+  return sums_weight && rows <= 4 * hidden_size ? rows : std::min(kChunkRows, rows);
+}
+
+// Entries of the vocabulary whose gradients are computed at a time where a product is then added to wider sums.
 constexpr std::int64_t kBlockEntries = 8192;
 
 struct Call {
@@ -103,19 +111,6 @@ double chunk_loss_composed(const ChunkLoss& call, Tensor& logits, const Tensor& 
   return loss.sum(at::kDouble).item<double>();
 }
 
-// sums += product, without the copy in the wider type that LibTorch makes first. Both contiguous.
-void add_to_wide(Tensor sums, const Tensor& product) {
-  if (!cpu::has_loops(product) || product.scalar_type() != at::kBFloat16 || sums.scalar_type() != at::kFloat) {
-    sums += product;
-    return;
-  }
-  const auto* from = cpu::pointer<cpu::BFloat16>(product);
-  auto* to = sums.mutable_data_ptr<float>();
-  cpu::for_rows(product.numel(), 1, [&](std::int64_t first, std::int64_t last) {
-    cpu::simd().add_scaled_bfloat16(from + first, 1, to + first, last - first);
-  });
-}
-
 // The loss and its gradients in one pass. Gradients are those of the reduced loss; hidden's has a row for each of hidden's.
 struct Result {
   Tensor loss, hidden, weight, bias;
@@ -136,22 +131,22 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
   Result result;
   Tensor grad_input;
   if (wanted.hidden) grad_input = at::empty_like(input);
-  if (wanted.weight) result.weight = at::zeros(weight.sizes(), wide_options);
+  const bool narrow_weight = wanted.weight && wide != call.compute && weight.scalar_type() == call.compute;
+  const std::int64_t chunk_size = chunk_rows(rows, hidden.size(1), narrow_weight);
+  const bool sums_weight = wanted.weight && !(narrow_weight && rows > 0 && chunk_size == rows);
+  if (sums_weight) result.weight = at::zeros(weight.sizes(), wide_options);
   if (wanted.bias) result.bias = at::zeros(bias.sizes(), wide_options);
   const bool mean = call.options.reduction == LossReduction::kMean;
   const ChunkLoss chunk_loss{call.options, bias, mean ? 1 / static_cast<double>(rows) : 1.0, with_gradients};
   const bool fused = cpu::has_loops(input);
   // Reused by every chunk.
-  Tensor buffer = at::empty({std::min(kChunkRows, rows), table.size(0)}, input.options());
-  Tensor product = wanted.weight && wide != call.compute && rows > 0
-                       ? at::empty({std::min(kBlockEntries, table.size(0)), table.size(1)}, table.options())
-                       : Tensor();
+  Tensor buffer = at::empty({chunk_size, table.size(0)}, input.options());
   double total = 0;
-  for (std::int64_t first = 0; first < rows; first += kChunkRows) {
-    const std::int64_t count = std::min(kChunkRows, rows - first);
+  for (std::int64_t first = 0; first < rows; first += chunk_size) {
+    const std::int64_t count = std::min(chunk_size, rows - first);
     const Tensor chunk = input.narrow(0, first, count), chunk_labels = kept_labels.narrow(0, first, count);
     Tensor logits = buffer.narrow(0, 0, count);
-    at::mm_out(logits, chunk, table.t());
+    cpu::product_into(logits, chunk, table.t());
     if (fused) {
       total += chunk_loss_fused(chunk_loss, logits, chunk_labels);
     } else {
@@ -161,24 +156,20 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
     }
     if (!with_gradients) continue;
     if (wanted.bias) result.bias += logits.sum(0, /*keepdim=*/false, wide);
-    if (wanted.hidden) {
-      Tensor out = grad_input.narrow(0, first, count);
-      at::mm_out(out, logits, table);
-    }
+    if (wanted.hidden) cpu::product_into(grad_input.narrow(0, first, count), logits, table);
     if (!wanted.weight) continue;
-    if (wide == call.compute) {
+    if (!sums_weight) {
+      result.weight = cpu::product(logits.t(), chunk);
+    } else if (wide == call.compute) {
       result.weight.addmm_(logits.t(), chunk);
     } else {
       for (std::int64_t entry = 0; entry < table.size(0); entry += kBlockEntries) {
         const std::int64_t entries = std::min(kBlockEntries, table.size(0) - entry);
-        Tensor out = product.narrow(0, 0, entries);
-        at::mm_out(out, logits.narrow(1, entry, entries).t(), chunk);
-        add_to_wide(result.weight.narrow(0, entry, entries), out);
+        cpu::add_product(result.weight.narrow(0, entry, entries), logits.narrow(1, entry, entries).t(), chunk);
       }
     }
   }
   buffer.reset();
-  product.reset();
   if (mean) total /= static_cast<double>(rows);
   result.loss = at::full({}, total, wide_options);
   if (wanted.hidden) {

@@ -59,7 +59,7 @@ class LowRankUpdate : public torch::autograd::Function<LowRankUpdate> {
   }
 };
 
-void check(const Tensor& result, const Tensor& x, const Tensor& a, const Tensor& b) {
+void check_sizes(const Tensor& result, const Tensor& x, const Tensor& a, const Tensor& b) {
   const bool fits = x.dim() > 0 && a.dim() == 2 && b.dim() == 2 && x.size(-1) == a.size(1) && a.size(0) == b.size(1) &&
                     result.dim() == x.dim() && result.size(-1) == b.size(0) &&
                     result.sizes().slice(0, x.dim() - 1) == x.sizes().slice(0, x.dim() - 1);
@@ -70,7 +70,7 @@ void check(const Tensor& result, const Tensor& x, const Tensor& a, const Tensor&
 }  // namespace
 
 Tensor low_rank_update(const Tensor& result, const Tensor& x, const Tensor& a, const Tensor& b, double scaling) {
-  check(result, x, a, b);
+  check_sizes(result, x, a, b);
   const bool autocast = at::autocast::is_autocast_enabled(result.device().type());
   const bool low = result.scalar_type() == at::kBFloat16 && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);
   if (low && !autocast && a.scalar_type() == at::kFloat && b.scalar_type() == at::kFloat && x.numel() > 0 &&

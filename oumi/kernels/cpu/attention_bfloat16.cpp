@@ -3,7 +3,6 @@
 //
 // Products are made for few sizes, since each size is compiled once a thread: queries come in multiples of kQueryStep and keys
 // in multiples of kKeyStep, filled up with zeros, and keys lie in blocks of kKeys that no tile crosses.
-#include <ATen/native/CPUBlas.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
@@ -11,51 +10,14 @@
 
 #include "oumi/kernels/cpu/attention_tiles.h"
 #include "oumi/kernels/cpu/dispatch.h"
+#include "oumi/kernels/cpu/matmul_bfloat16.h"
 
 namespace oumi::kernels::cpu {
 namespace {
 
-using Pair = std::uint32_t;
-
 constexpr std::int64_t kQueryStep = 16, kKeyStep = 64;
 
 constexpr std::int64_t rounded_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
-
-// c [m, n] (+)= a [m, k] b [k, n]; b in pairs.
-void product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16* a, std::int64_t a_stride, const Pair* b,
-             std::int64_t b_stride, bool add, float* c, std::int64_t c_stride) {
-  at::native::cpublas::brgemm(m, n, k, a_stride, b_stride, c_stride, add, reinterpret_cast<const at::BFloat16*>(a),
-                              reinterpret_cast<const at::BFloat16*>(b), c,
-                              /*is_vnni=*/true);
-}
-
-Pair pair_of(BFloat16 low, BFloat16 high) { return static_cast<Pair>(high.bits) << 16 | low.bits; }
-
-// LibTorch throws where its build or this processor has no such products, and its own could_pack() speaks of AMX alone.
-bool has_products() {
-  static const bool has = [] {
-    constexpr std::int64_t kSize = 16;
-    std::vector<BFloat16> a(kSize * kSize);
-    for (std::int64_t i = 0; i < kSize; ++i) a[static_cast<std::size_t>(i * kSize + i)].bits = 0x3f80;  // the identity
-    std::vector<Pair> b(kSize / 2 * kSize);
-    std::vector<float> c(kSize * kSize), wanted(kSize * kSize);
-    for (std::size_t i = 0; i < b.size(); ++i) {
-      const std::size_t row = 2 * (i / kSize), column = i % kSize;
-      for (std::size_t half = 0; half < 2; ++half) {
-        const auto value = static_cast<float>((row + half) * 4 + column);  // exact in bfloat16
-        wanted[(row + half) * kSize + column] = value;
-        b[i] |= (__builtin_bit_cast(std::uint32_t, value) >> 16) << (16 * half);
-      }
-    }
-    try {
-      product(kSize, kSize, kSize, a.data(), kSize, b.data(), kSize, false, c.data(), kSize);
-    } catch (const c10::Error&) {
-      return false;
-    }
-    return c == wanted;
-  }();
-  return has;
-}
 
 // The keys and values of one call as right operands, block after block of kKeys keys.
 class PackedKeys {
@@ -89,27 +51,12 @@ class PackedKeys {
   void pack(std::int64_t b, std::int64_t kv, std::int64_t block) const {
     const std::int64_t first = block * kKeys, count = std::min(kKeys, keys_ - first);
     const auto row = [&](std::int64_t key) { return heads_.at(b, first + key, kv); };
+    const StridedMatrix rows{row(0), count > 1 ? row(1) - row(0) : width_, 1};
     if (transposed_.defined()) {
-      Pair* to = pointer<Pair>(transposed_) + at(b, kv, block);
-      for (std::int64_t key = 0; key < count; ++key) {
-        const BFloat16* from = row(key);
-        for (std::int64_t i = 0; i < width_ / 2; ++i) to[i * kKeys + key] = pair_of(from[2 * i], from[2 * i + 1]);
-      }
-      for (std::int64_t i = 0; i < width_ / 2; ++i) std::fill(to + i * kKeys + count, to + (i + 1) * kKeys, Pair{0});
+      const StridedMatrix columns{rows.data, 1, rows.row_stride};
+      pack_right(columns, width_, count, width_, kKeys, pointer<Pair>(transposed_) + at(b, kv, block), kKeys);
     }
-    if (plain_.defined()) {
-      Pair* to = pointer<Pair>(plain_) + at(b, kv, block);
-      for (std::int64_t key = 0; key < count; key += 2, to += width_) {
-        const BFloat16* low = row(key);
-        if (key + 1 == count) {
-          for (std::int64_t i = 0; i < width_; ++i) to[i] = low[i].bits;
-          continue;
-        }
-        const BFloat16* high = row(key + 1);
-        for (std::int64_t i = 0; i < width_; ++i) to[i] = pair_of(low[i], high[i]);
-      }
-      std::fill(to, pointer<Pair>(plain_) + at(b, kv, block) + block_size(), Pair{0});
-    }
+    if (plain_.defined()) pack_right(rows, count, width_, kKeys, width_, pointer<Pair>(plain_) + at(b, kv, block), width_);
   }
 
   const Heads<BFloat16> heads_;
@@ -195,8 +142,9 @@ void run_backward_task(const BFloat16Backward& in, const AttentionTask& task, co
   std::fill_n(grad_rows, filled * D, 0.0f);
   for_tiles(range_of(begin, end, rows), [&](const KeyTile& tile) {
     const std::int64_t place = tile.block * D * kKeys + tile.first;
-    product(filled, tile.count, D, q, D, in.k.transposed(b, kv, tile.block) + tile.first, kKeys, false, scores, kKeys);
-    product(filled, tile.count, D, grad_out, D, in.v.transposed(b, kv, tile.block) + tile.first, kKeys, false, grads, kKeys);
+    tile_product(filled, tile.count, D, q, D, in.k.transposed(b, kv, tile.block) + tile.first, kKeys, false, scores, kKeys);
+    tile_product(filled, tile.count, D, grad_out, D, in.v.transposed(b, kv, tile.block) + tile.first, kKeys, false, grads,
+                 kKeys);
     simd().attention_softmax_backward(
         {scores, rows, tile.count, kKeys, tile.key(), begin, end, in.options.soft_cap, in.options.scale}, grads,
         in.log_sum + (b * H + h) * T + t, delta, in.options.scale);
@@ -205,10 +153,10 @@ void run_backward_task(const BFloat16Backward& in, const AttentionTask& task, co
     narrow_tile_to_pairs(scores, filled, tile.count, probability_pairs);
     narrow_tile_to_pairs(grads, filled, tile.count, grad_pairs);
     narrow_tile(grads, filled, tile.count, narrow_grads);
-    product(D, tile.count, filled, grad_out_transposed, kQueries, probability_pairs, kKeys, true, sums.v + place, kKeys);
-    product(D, tile.count, filled, q_transposed, kQueries, grad_pairs, kKeys, true, sums.k + place, kKeys);
-    product(filled, D, tile.count, narrow_grads, kKeys, in.k.plain(b, kv, tile.block) + tile.first / 2 * D, D, true, grad_rows,
-            D);
+    tile_product(D, tile.count, filled, grad_out_transposed, kQueries, probability_pairs, kKeys, true, sums.v + place, kKeys);
+    tile_product(D, tile.count, filled, q_transposed, kQueries, grad_pairs, kKeys, true, sums.k + place, kKeys);
+    tile_product(filled, D, tile.count, narrow_grads, kKeys, in.k.plain(b, kv, tile.block) + tile.first / 2 * D, D, true,
+                 grad_rows, D);
   });
   for (std::int64_t r = 0; r < rows; ++r) simd().narrow(grad_rows + r * D, grad_q.at(b, t + r, h), D);
 }
@@ -228,7 +176,7 @@ void write_key_gradients(const float* sums, std::int64_t b, std::int64_t kv, std
 
 bool has_bfloat16_attention(std::int64_t queries, std::int64_t head_dim) {
   // A few queries, as in decoding, are not worth packing all keys for.
-  return queries >= kQueryStep && head_dim % 2 == 0 && has_bfloat16_products() && has_products();
+  return queries >= kQueryStep && head_dim % 2 == 0 && has_tile_products();
 }
 
 AttentionResult attention_forward_bfloat16(const Tensor& query, const Tensor& key, const Tensor& value, const Visible& visible,
@@ -256,12 +204,13 @@ AttentionResult attention_forward_bfloat16(const Tensor& query, const Tensor& ke
       std::fill_n(row_sum, kQueries, 0.0f);
       std::fill_n(accumulated, filled * D, 0.0f);
       for_tiles(range_of(begin, end, rows), [&](const KeyTile& tile) {
-        product(filled, tile.count, D, q_rows, D, k.transposed(b, kv, tile.block) + tile.first, kKeys, false, scores, kKeys);
+        tile_product(filled, tile.count, D, q_rows, D, k.transposed(b, kv, tile.block) + tile.first, kKeys, false, scores,
+                     kKeys);
         simd().attention_softmax({scores, rows, tile.count, kKeys, tile.key(), begin, end, options.soft_cap, options.scale},
                                  row_max, row_sum, accumulated, D);
         narrow_tile(scores, filled, tile.count, probabilities);
-        product(filled, D, tile.count, probabilities, kKeys, v.plain(b, kv, tile.block) + tile.first / 2 * D, D, true,
-                accumulated, D);
+        tile_product(filled, D, tile.count, probabilities, kKeys, v.plain(b, kv, tile.block) + tile.first / 2 * D, D, true,
+                     accumulated, D);
       });
       simd().attention_finish(accumulated, row_max, row_sum, rows, D, finished, D, log_sum + (b * H + h) * T + t);
       for (std::int64_t r = 0; r < rows; ++r) simd().narrow(finished + r * D, out.at(b, t + r, h), D);
