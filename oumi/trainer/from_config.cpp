@@ -24,6 +24,7 @@
 #include "oumi/telemetry/logging.h"
 #include "oumi/telemetry/run_files.h"
 #include "oumi/trainer/finetuning.h"
+#include "oumi/trainer/operator_profiler.h"
 #include "oumi/trainer/prediction_writer.h"
 #include "oumi/trainer/run_data.h"
 #include "oumi/trainer/sharding_from_config.h"
@@ -216,6 +217,9 @@ TrainOutput train_from_config(const TrainingConfig& config, const TrainRunOption
     if (config.training.log_model_summary) log_info(model_summary(*model));
     TrainerOptions trainer = trainer_options(config, model);
     trainer.mesh = mesh;
+    if (CallbackPtr profiler =
+            make_operator_profiler(config.training.profiler, directory, group->rank(), group->layout().local_rank))
+      trainer.callbacks.push_back(std::move(profiler));
     const RunData data(local, {.notice = log_info, .plans_training = true});
     trainer.train_dataset = data.dataset(DatasetSplitKind::kTrain);
     data.report(trainer.train_dataset, DatasetSplitKind::kTrain, *trainer.model);

@@ -165,4 +165,41 @@ pass; ! grep -q $'\r' .stderr || fail "carriage returns in output that is no ter
 pass; ! grep -q $'\x1b' .stdout .stderr || fail "escape sequences in output that is no terminal"
 pass; [ "$(wc -l <.stderr)" -lt 100 ] || fail "$(wc -l <.stderr) lines on stderr"
 
+
+CASE="profiles of operators"
+profiled() { rm -rf out; expect_exit 0 "$OUMI_CPP" train -c run.yaml training.profiler.enable_cpu_profiling=true "$@"; }
+profiled training.profiler.schedule.enable_schedule=true training.profiler.schedule.active=2 training.profiler.schedule.repeat=2 \
+  training.profiler.record_shapes=true training.profiler.profile_memory=true training.profiler.with_flops=true
+for cycle in "" _cycle2; do
+  for key in cpu_time_total self_cpu_time_total cpu_memory_usage self_cpu_memory_usage; do
+    expect_file "out/profiler/prof_000_local_00${cycle}_$key.txt" "out/profiler/prof_000_local_00${cycle}_${key}_by_shape.txt"
+  done
+done
+expect_no_leftovers out
+expect_stderr "profiled steps 3 to 4"
+pass
+python3 - >.stdout 2>.stderr <<'PY' || fail "the profile is wrong"
+import gzip, json, re
+
+trace = json.load(gzip.open("out/profiler/prof_000_local_00_pt_trace.json.gz"))
+names = [event.get("name") for event in trace["traceEvents"]]
+for name in ("ProfilerStep#3", "ProfilerStep#4", "aten::linear"):
+    assert name in names, f"{name} is not in the trace"
+assert "ProfilerStep#5" not in names and "ProfilerStep#2" not in names
+lines = open("out/profiler/prof_000_local_00_self_cpu_time_total.txt").read().splitlines()
+head = [part.strip() for part in re.split("  +", lines[1])]
+assert head[:5] == ["Name", "Self CPU %", "Self CPU", "CPU total %", "CPU total"] and "Total MFLOPs" in head, head
+steps = [line for line in lines if line.startswith("ProfilerStep#")]
+assert len(steps) == 2 and all(line.split()[-2] == "1" for line in steps), steps
+shares = [float(line.split()[1].rstrip("%")) for line in lines[3:] if re.match(r"\S+ +[\d.]+%", line)]
+assert shares == sorted(shares, reverse=True) and sum(shares) <= 100.5 and len(shares) > 10, shares
+PY
+profiled training.profiler.save_dir=elsewhere training.profiler.row_limit=3 training.max_steps=2
+expect_file elsewhere/prof_000_local_00_pt_trace.json.gz elsewhere/prof_000_local_00_cpu_time_total.txt
+expect_stderr "profiled steps 1 to 2"
+pass; grep -q "more rows are left out" elsewhere/prof_000_local_00_cpu_time_total.txt || fail "expected 3 rows"
+rm -rf out; expect_exit 0 "$OUMI_CPP" train -c run.yaml training.profiler.enable_cuda_profiling=true training.max_steps=2
+expect_stderr "there is no CUDA device to profile"
+expect_absent out/profiler
+
 report_and_exit
