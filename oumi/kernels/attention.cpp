@@ -1,5 +1,6 @@
 #include "oumi/kernels/attention.h"
 
+#include <ATen/record_function.h>
 #include "oumi/kernels/checks.h"
 #include "oumi/kernels/composed.h"
 #include "oumi/kernels/cpu/attention.h"
@@ -31,6 +32,7 @@ void check(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOpt
 }  // namespace
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
+  RECORD_FUNCTION("oumi::attention", std::vector<c10::IValue>({q, k, v}));
   check(q, k, v, options);
   return cpu::has_tiled_attention(q, k, v, options) ? cpu::tiled_attention(q, k, v, options)
                                                     : composed::attention(q, k, v, options);

@@ -3,6 +3,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <cstring>
@@ -180,6 +181,7 @@ class ConvReluPool : public torch::autograd::Function<ConvReluPool> {
 }  // namespace
 
 Tensor conv_relu_pool(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  RECORD_FUNCTION("oumi::conv_relu_pool", std::vector<c10::IValue>({x, weight}));
   expect(x.dim() == 4 && weight.dim() == 4 && x.size(1) == weight.size(1) && weight.size(2) == weight.size(3) &&
              x.size(2) > weight.size(2) && x.size(3) > weight.size(3) && bias.dim() == 1 && bias.size(0) == weight.size(0),
          "conv_relu_pool",

@@ -1,6 +1,7 @@
 #include "oumi/kernels/gated_activation.h"
 
 #include <ATen/ops/empty_like.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "oumi/kernels/checks.h"
@@ -64,11 +65,13 @@ class GatedActivation : public torch::autograd::Function<GatedActivation> {
 }  // namespace
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  RECORD_FUNCTION("oumi::swiglu", std::vector<c10::IValue>({gate, up}));
   check("swiglu", gate, up);
   return cpu::have_loops({gate, up}) ? GatedActivation::apply(gate, up, cpu::Activation::kSilu) : composed::swiglu(gate, up);
 }
 
 Tensor geglu(const Tensor& gate, const Tensor& up) {
+  RECORD_FUNCTION("oumi::geglu", std::vector<c10::IValue>({gate, up}));
   check("geglu", gate, up);
   return cpu::have_loops({gate, up}) ? GatedActivation::apply(gate, up, cpu::Activation::kGeluTanh) : composed::geglu(gate, up);
 }

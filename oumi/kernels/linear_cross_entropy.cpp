@@ -10,6 +10,7 @@
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -249,6 +250,7 @@ void check(const Tensor& hidden, const Tensor& weight, const Tensor& bias, const
 
 Tensor linear_cross_entropy(const Tensor& hidden, const Tensor& weight, const std::optional<Tensor>& bias, const Tensor& labels,
                             const LinearCrossEntropyOptions& options) {
+  RECORD_FUNCTION("oumi::linear_cross_entropy", std::vector<c10::IValue>({hidden, weight}));
   check(hidden, weight, bias.value_or(Tensor()), labels, options);
   const auto device = hidden.device().type();
   const bool autocast = at::autocast::is_autocast_enabled(device) && hidden.scalar_type() != at::kDouble;

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "oumi/kernels/checks.h"
@@ -70,6 +71,7 @@ void check_sizes(const Tensor& result, const Tensor& x, const Tensor& a, const T
 }  // namespace
 
 Tensor low_rank_update(const Tensor& result, const Tensor& x, const Tensor& a, const Tensor& b, double scaling) {
+  RECORD_FUNCTION("oumi::low_rank_update", std::vector<c10::IValue>({result, x, a, b}));
   check_sizes(result, x, a, b);
   const bool autocast = at::autocast::is_autocast_enabled(result.device().type());
   const bool low = result.scalar_type() == at::kBFloat16 && (x.scalar_type() == at::kBFloat16 || x.scalar_type() == at::kFloat);

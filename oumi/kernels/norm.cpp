@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "oumi/kernels/checks.h"
@@ -133,12 +134,14 @@ class AddRmsNorm : public torch::autograd::Function<AddRmsNorm> {
 }  // namespace
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, const RmsNormOptions& options) {
+  RECORD_FUNCTION("oumi::rms_norm", std::vector<c10::IValue>({x, weight}));
   check(x, weight);
   return has_fused_form(x, weight, options) ? RmsNorm::apply(x, weight, options) : composed::rms_norm(x, weight, options);
 }
 
 std::pair<Tensor, Tensor> add_rms_norm(const Tensor& x, const Tensor& residual, const Tensor& weight,
                                        const RmsNormOptions& options) {
+  RECORD_FUNCTION("oumi::add_rms_norm", std::vector<c10::IValue>({x, residual, weight}));
   check(x, weight);
   expect(x.sizes() == residual.sizes(), "add_rms_norm", cat("residual of x's shape ", x.sizes()), residual.sizes());
   if (x.scalar_type() == residual.scalar_type() && has_fused_form(x, weight, options) && cpu::has_loops(residual)) {

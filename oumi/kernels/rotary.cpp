@@ -1,6 +1,7 @@
 #include "oumi/kernels/rotary.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "oumi/kernels/checks.h"
@@ -69,6 +70,7 @@ class ApplyRotary : public torch::autograd::Function<ApplyRotary> {
 }  // namespace
 
 std::pair<Tensor, Tensor> apply_rotary(const Tensor& q, const Tensor& k, const Tensor& cos, const Tensor& sin) {
+  RECORD_FUNCTION("oumi::apply_rotary", std::vector<c10::IValue>({q, k}));
   check(q, k, cos, sin);
   if (!cpu::have_loops({q, k}) || q.size(3) == 0) return composed::apply_rotary(q, k, cos, sin);
   const Tensor c = cos.detach().to(at::kFloat).contiguous(), s = sin.detach().to(at::kFloat).contiguous();

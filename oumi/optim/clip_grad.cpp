@@ -2,13 +2,16 @@
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_mul.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
-#include <algorithm>
+#include <cmath>
 #include <map>
 #include <utility>
+
+#include "oumi/kernels/squared_norm.h"
 
 namespace oumi {
 namespace {
@@ -23,22 +26,10 @@ std::vector<Tensor> gradients(const std::vector<Tensor>& parameters) {
 
 bool is_half(const Tensor& tensor) { return tensor.scalar_type() == at::kHalf || tensor.scalar_type() == at::kBFloat16; }
 
-// Half-precision gradients are widened in blocks of this many elements, which stay in cache: widening an embedding's
-// gradient whole would cost twice its memory.
-constexpr std::int64_t kNormBlock = 1 << 18;
-
 Tensor norm_of(const Tensor& gradient) {
   if (!is_half(gradient)) return at::linalg_vector_norm(gradient);
-  if (!gradient.is_cpu() || gradient.numel() <= kNormBlock || !gradient.is_contiguous()) {
-    return at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, at::kFloat);
-  }
-  const Tensor flat = gradient.view(-1);
-  std::vector<Tensor> norms;
-  for (std::int64_t begin = 0; begin < flat.numel(); begin += kNormBlock) {
-    const Tensor block = flat.narrow(0, begin, std::min(kNormBlock, flat.numel() - begin));
-    norms.push_back(at::linalg_vector_norm(block, 2, at::OptionalIntArrayRef(), false, at::kFloat));
-  }
-  return at::linalg_vector_norm(at::stack(norms));
+  if (kernels::has_squared_norm(gradient)) return at::full({}, std::sqrt(kernels::squared_norm(gradient)), at::kFloat);
+  return at::linalg_vector_norm(gradient, 2, at::OptionalIntArrayRef(), false, at::kFloat);
 }
 
 }  // namespace

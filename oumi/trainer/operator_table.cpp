@@ -47,7 +47,7 @@ std::int64_t sort_value(const OperatorTotals& row, const std::string& key) {
 
 // Names can be long: templates' are.
 std::string shortened(const std::string& text) {
-  constexpr std::size_t kMost = 80;
+  constexpr std::size_t kMost = 100;
   return text.size() <= kMost ? text : text.substr(0, kMost - 3) + "...";
 }
 
