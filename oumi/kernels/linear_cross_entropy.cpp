@@ -29,10 +29,10 @@ using torch::autograd::variable_list;
 // Enough rows that adding a chunk's product to the gradient of the weight costs little beside the product.
 constexpr std::int64_t kChunkRows = 512;
 
-// Rows whose logits are there at once. Where gradients of the weight are summed in a wider type than they have, all rows are,
-// as long as their logits take no more than twice the memory of the sums, which are not needed then.
+// Rows whose logits are there at once. Where gradients of the weight are summed in a wider type than they have (twice as wide),
+// all rows are, as long as their logits take no more memory than the sums, which are not needed then.
 std::int64_t chunk_rows(std::int64_t rows, std::int64_t hidden_size, bool sums_weight) {
-  return sums_weight && rows <= 4 * hidden_size ? rows : std::min(kChunkRows, rows);
+  return sums_weight && rows <= 2 * hidden_size ? rows : std::min(kChunkRows, rows);
 }
 
 // Entries of the vocabulary whose gradients are computed at a time where a product is then added to wider sums.
