@@ -52,6 +52,8 @@ const std::vector<Case>& cases() {
       {1100, 32, 1030, 7, true, {.label_smoothing = 0.2, .soft_cap = 3.0}},
       {33, 12, 64, 1, false, {.reduction = LossReduction::kSum}},  // every label ignored
       {1, 1, 1, 0, false, {}},
+      {150, 96, 200, 4, false, {}},                                 // all rows at once, large enough for products by tiles
+      {700, 64, 130, 6, true, {.reduction = LossReduction::kSum}},  // the same in chunks
   };
   return list;
 }
