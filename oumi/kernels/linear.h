@@ -14,6 +14,10 @@ namespace oumi::kernels {
 // gradient is not rounded. Costs a float32 copy of the operands while the product runs. x and weight are saved for backward, as
 // at::linear does.
 //
+// Where the processor multiplies bfloat16 (AVX-512 BF16, without AMX), operands of bfloat16 go tile by tile, forward and
+// backward (cpu/matmul_bfloat16.h): float32 sums, rounded once with the bias in them. Gradients of gradients are LibTorch's
+// products.
+//
 // Up to four rows of bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a bias added
 // before rounding.
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);

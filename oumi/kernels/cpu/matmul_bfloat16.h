@@ -1,7 +1,7 @@
 // Products of bfloat16 matrices with float32 sums, tile by tile, through LibTorch's batch-reduce products (oneDNN).
 //
-// LibTorch's own products reach 386 GFLOP/s at SmolLM2-135M's shapes on two cores of an AMD EPYC (Zen 4), tiles in cache 466:
-// the rest goes for rearranging operands, which here happens tile by tile, in vectors.
+// LibTorch's own products reach 386 GFLOP/s at SmolLM2-135M's shapes on two cores of an AMD EPYC (Zen 4), tiles in cache 233 on
+// one: the rest goes for rearranging operands, which here happens tile by tile, in vectors.
 #pragma once
 
 #include <optional>
