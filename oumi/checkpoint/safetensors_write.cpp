@@ -83,10 +83,22 @@ FileDigest save_safetensors(const fs::path& path, const StateDict& state, const 
     if (aliases.contains(name)) continue;
     entries.push_back(describe_tensor(name, tensor, origin, static_cast<bool>(options.values)));
   }
-  // The hashes are known when everything is written; their place is kept.
+  // Puts the entries into their order.
   if (options.keep_hashes) metadata[kTensorHashesKey] = std::string(entries.size() * kTensorHashDigits, '0');
-  const std::string header = build_safetensors_header(entries, metadata, origin);
-  std::string hashes;
+  std::string header = build_safetensors_header(entries, metadata, origin), hashes;
+  // Values in memory are hashed first. Others are made while they are written: their hashes' place is kept, and after the start
+  // is written again the file has to be read for its own hash.
+  const bool hashes_late = options.keep_hashes && std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
+                             return state.at(entry.name).is_meta();
+                           });
+  if (options.keep_hashes && !hashes_late) {
+    for (const SafetensorsEntry& entry : entries) {
+      const Tensor tensor = writable(state.at(entry.name));
+      hashes += tensor_hash(tensor.const_data_ptr(), entry.end - entry.begin);
+    }
+    metadata[kTensorHashesKey] = hashes;
+    header = build_safetensors_header(entries, metadata, origin);
+  }
   if (!entries.empty()) data_size = entries.back().end;
 
   OutputFile file(path, header.size() + data_size);
@@ -99,9 +111,9 @@ FileDigest save_safetensors(const fs::path& path, const StateDict& state, const 
                               tensor.sizes(), " ", tensor.scalar_type()));
     }
     file.write(tensor.const_data_ptr(), entry.end - entry.begin);
-    if (options.keep_hashes) hashes += tensor_hash(tensor.const_data_ptr(), entry.end - entry.begin);
+    if (hashes_late) hashes += tensor_hash(tensor.const_data_ptr(), entry.end - entry.begin);
   }
-  if (options.keep_hashes) {
+  if (hashes_late) {
     metadata[kTensorHashesKey] = hashes;
     const std::string whole = build_safetensors_header(entries, metadata, origin);
     file.rewrite_start(whole.data(), whole.size());
