@@ -58,7 +58,8 @@ class LinearByTiles : public torch::autograd::Function<LinearByTiles> {
  public:
   static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-    context->save_for_backward({x, weight});
+    // As LibTorch does: beside frozen weights, as adapters have them, the input need not stay.
+    context->save_for_backward({weight.requires_grad() ? x : Tensor(), x.requires_grad() ? weight : Tensor()});
     context->saved_data["biased"] = bias && bias->defined();
     std::vector<std::int64_t> shape = x.sizes().vec();
     shape.back() = weight.size(0);
@@ -75,7 +76,11 @@ class LinearByTiles : public torch::autograd::Function<LinearByTiles> {
     };
     const Tensor upstream = flat(grads[0]);
     variable_list result(3);
-    if (context->needs_input_grad(0)) result[0] = multiply(upstream, weight).view(x.sizes());
+    if (context->needs_input_grad(0)) {
+      std::vector<std::int64_t> shape = grads[0].sizes().vec();
+      shape.back() = weight.size(1);
+      result[0] = multiply(upstream, weight).view(shape);
+    }
     if (context->needs_input_grad(1)) result[1] = multiply(upstream.t(), flat(x));
     // An absent bias has no edge to ask about.
     if (context->saved_data["biased"].toBool() && context->needs_input_grad(2)) result[2] = upstream.sum(0);

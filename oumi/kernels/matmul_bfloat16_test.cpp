@@ -4,6 +4,7 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
@@ -133,6 +134,26 @@ TEST_F(TileProductTest, LinearHasItsGradientsAndThoseOfGradients) {
       oumi::testing::expect_close(second[0], second_wanted[0], {2e-2, 3}, "second");
     }
   }
+}
+
+TEST_F(TileProductTest, WhatDoesNotFitIsLibTorchsError) {
+  EXPECT_THROW(cpu::product(random(64, 256), random(255, 64)), c10::Error);
+  EXPECT_THROW(cpu::product(random(64, 256), random(256, 64), random(1, 63)[0]), c10::Error);
+  EXPECT_THROW(kernels::linear(random(64, 256), random(128, 512), {}), c10::Error);
+  EXPECT_THROW(kernels::linear(random(64, 256), random(128, 256), random(1, 127)[0]), c10::Error);
+}
+
+TEST_F(TileProductTest, LinearKeepsItsInputOnlyForTheWeightsGradient) {
+  const auto handles_on_input = [](bool frozen) {
+    Tensor x = random(64, 256).clone().requires_grad_(true), weight = random(128, 256).clone().requires_grad_(!frozen);
+    const Tensor y = kernels::linear(x, weight, {});
+    const std::size_t handles = x.use_count();
+    y.backward(at::ones_like(y));
+    oumi::testing::expect_close(x.grad(), wide(weight.detach()).sum(0).expand({64, 256}), {1e-2, 1e-1}, "x");
+    EXPECT_EQ(weight.grad().defined(), !frozen);
+    return handles;
+  };
+  EXPECT_EQ(handles_on_input(true) + 1, handles_on_input(false));
 }
 
 }  // namespace

@@ -15,8 +15,8 @@
 namespace oumi::kernels::cpu {
 namespace {
 
-// Rows and columns of a tile, and the inner size that is multiplied at a time: the left tile (256 KiB) and one of the right stay
-// in the second-level cache.
+// Rows and columns of a tile, and the inner size that is multiplied at a time: the left tile (256 KiB) and one of the right
+// stay in the second-level cache.
 constexpr std::int64_t kRows = 64, kColumns = 64, kInner = 2048;
 // What a tile is filled up to, so that few sizes are compiled.
 constexpr std::int64_t kRowStep = 16, kColumnStep = 16, kInnerStep = 64;
@@ -184,7 +184,7 @@ void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16
 }
 
 bool goes_by_tiles(const Tensor& a, const Tensor& b) {
-  if (!is_packed(a) || !is_packed(b)) return false;
+  if (!is_packed(a) || !is_packed(b) || a.size(1) != b.size(0)) return false;
   const std::int64_t m = a.size(0), k = a.size(1), n = b.size(1);
   // Fewer rows than packing the right operand is worth, or too small to be worth anything.
   if (m < 32 || n < kColumnStep || k < kInnerStep || m * n * k < (1 << 20)) return false;
@@ -196,7 +196,9 @@ bool goes_by_tiles(const Tensor& a, const Tensor& b) {
 
 Tensor product(const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias) {
   const bool biased = bias && bias->defined();
-  if (!goes_by_tiles(a, b) || (biased && bias->scalar_type() != at::kBFloat16)) {
+  const bool bias_fits =
+      !biased || (bias->scalar_type() == at::kBFloat16 && has_loops(*bias) && bias->dim() == 1 && bias->size(0) == b.size(1));
+  if (!goes_by_tiles(a, b) || !bias_fits) {
     return biased ? at::addmm(*bias, a, b) : at::mm(a, b);
   }
   const Tensor out = at::empty({a.size(0), b.size(1)}, a.options()), packed_bias = biased ? bias->contiguous() : Tensor();

@@ -18,8 +18,8 @@ bool has_tile_products();
 void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16* a, std::int64_t a_stride, const Pair* b,
                   std::int64_t b_stride, bool add, float* c, std::int64_t c_stride);
 
-// Whether product(a, b) goes by tiles; otherwise it is LibTorch's: of other types and devices, small ones, and on processors
-// with tile registers (AMX), whose arrangement is another. a [m, k], b [k, n].
+// Whether product(a, b) goes by tiles; otherwise it is LibTorch's, errors included: sizes that don't fit, other types and
+// devices, small products, and those on processors with tile registers (AMX), whose arrangement is another. a [m, k], b [k, n].
 bool goes_by_tiles(const Tensor& a, const Tensor& b);
 
 // a b + bias of bfloat16 matrices [m, k] and [k, n] (transposed views are fine) and bias [n] or none; not differentiable. By
