@@ -177,6 +177,7 @@ for cycle in "" _cycle2; do
 done
 expect_no_leftovers out
 expect_stderr "profiled steps 3 to 4"
+refute_stderr "ERROR"
 pass
 python3 - >.stdout 2>.stderr <<'PY' || fail "the profile is wrong"
 import gzip, json, re
