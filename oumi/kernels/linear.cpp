@@ -100,17 +100,15 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
       at::autocast::is_autocast_enabled(at::kCPU) && at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16;
   if (!autocast && cpu::has_few_rows(x, weight, bias)) return cpu::linear_of_few_rows(x, weight, bias);
   const bool low = autocast || (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16);
-  if (low && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2 &&
-      !cpu::has_bfloat16_products()) {
-    return cpu::linear_by_float32(x, weight, bias, at::kBFloat16);
-  }
   if (low && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2) {
+    if (!cpu::has_bfloat16_products()) return cpu::linear_by_float32(x, weight, bias, at::kBFloat16);
     // Under autocast, a weight is narrowed once for all its uses.
     const auto narrow = [](const Tensor& tensor) { return at::autocast::cached_cast(at::kBFloat16, tensor, c10::kCPU); };
     const Tensor low_x = autocast ? narrow(x) : x, low_weight = autocast ? narrow(weight) : weight;
     std::optional<Tensor> low_bias = bias;
     if (autocast && bias && bias->defined()) low_bias = narrow(*bias);
     if (cpu::goes_by_tiles(flat(low_x), low_weight.t())) return LinearByTiles::apply(low_x, low_weight, low_bias);
+    return at::linear(low_x, low_weight, low_bias);
   }
   return at::linear(x, weight, bias);
 }

@@ -55,7 +55,7 @@ std::vector<OperatorEvent> events_of(const profiler::ProfilerResult& result) {
   return events;
 }
 
-// `to` appears whole or not at all.
+// `to` appears whole or not at all; `from` goes.
 void compress(const fs::path& from, const fs::path& to) {
   const fs::path partial = to.string() + ".tmp";
   std::ifstream in(from, std::ios::binary);
@@ -69,6 +69,7 @@ void compress(const fs::path& from, const fs::path& to) {
   }
   if (out != nullptr && gzclose(out) != Z_OK) good = false;
   std::error_code ignored;
+  fs::remove(from, ignored);
   if (good && !in.bad()) {
     fs::rename(partial, to);
     return;
@@ -150,10 +151,18 @@ class OperatorProfiler : public TrainerCallback {
     const auto result = profiler::disableProfiler();
     recording_ = prepared_ = ends_here_ = false;
     ++cycle_;
+    try {
+      write(*result);
+    } catch (const std::exception& error) {  // a profile is not worth a run
+      log_warning(cat("the profile of steps ", first_step_, " to ", last_step_, " cannot be written: ", error.what()));
+    }
+  }
+
+  void write(profiler::ProfilerResult& result) const {
     const std::string prefix = cycle_ == 1 ? prefix_ : cat(prefix_, "_cycle", cycle_);
     std::vector<std::string> keys{"cpu_time_total", "self_cpu_time_total"};
     if (params_.profile_memory) keys.insert(keys.end(), {"cpu_memory_usage", "self_cpu_memory_usage"});
-    const std::vector<OperatorEvent> events = events_of(*result);
+    const std::vector<OperatorEvent> events = events_of(result);
     for (const bool by_shape : {false, true}) {
       if (by_shape && !params_.record_shapes) continue;
       const std::vector<OperatorTotals> totals = sum_operators(events, by_shape);
@@ -167,9 +176,8 @@ class OperatorProfiler : public TrainerCallback {
       }
     }
     const fs::path trace = directory_ / (prefix + "_pt_trace.json"), compressed = trace.string() + ".gz";
-    result->save(trace.string());
+    result.save(trace.string());
     compress(trace, compressed);
-    fs::remove(trace);
     log_info(cat("profiled steps ", first_step_, " to ", last_step_, ": tables ", (directory_ / prefix).string(),
                  "_*.txt, trace ", compressed.string(), " for chrome://tracing or ui.perfetto.dev"));
   }

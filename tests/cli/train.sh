@@ -199,6 +199,10 @@ profiled training.profiler.save_dir=elsewhere training.profiler.row_limit=3 trai
 expect_file elsewhere/prof_000_local_00_pt_trace.json.gz elsewhere/prof_000_local_00_cpu_time_total.txt
 expect_stderr "profiled steps 1 to 2"
 pass; grep -q "more rows are left out" elsewhere/prof_000_local_00_cpu_time_total.txt || fail "expected 3 rows"
+rm -rf elsewhere; mkdir -p elsewhere/prof_000_local_00_cpu_time_total.txt
+profiled training.profiler.save_dir=elsewhere training.max_steps=2
+expect_stderr "the profile of steps 1 to 2 cannot be written"
+expect_file out/model.safetensors
 rm -rf out; expect_exit 0 "$OUMI_CPP" train -c run.yaml training.profiler.enable_cuda_profiling=true training.max_steps=2
 expect_stderr "there is no CUDA device to profile"
 expect_absent out/profiler
