@@ -32,7 +32,6 @@
 
 #include "oumi/kernels/composed.h"
 #include "oumi/kernels/conv_relu_pool.h"
-#include "oumi/kernels/cpu/linear.h"
 #include "oumi/kernels/cpu/simd.h"
 #include "oumi/kernels/gated_activation.h"
 #include "oumi/kernels/linear.h"
@@ -268,12 +267,16 @@ void simple_model(const Settings& settings) {
   }
 }
 
-void linear_bfloat16(const Settings& settings) {
-  compare(
-      settings, "linear_by_float32_2048x576x1536.bf16", 6.0 * kTokens * kHidden * kMiddle / 1e9,
-      {random({kTokens, kMiddle}, at::kBFloat16), random({kHidden, kMiddle}, at::kBFloat16)},
-      [](const Tensors& in) { return Tensors{cpu::linear_by_float32(in[0], in[1], {}, at::kBFloat16)}; },
-      [](const Tensors& in) { return Tensors{at::linear(in[0], in[1])}; });
+void linear_layers(const Settings& settings, at::ScalarType type, const std::string& suffix) {
+  for (const auto& [outputs, inputs] : std::vector<std::array<std::int64_t, 2>>{
+           {kHidden, kHidden}, {kKeyHeads * kHeadDim, kHidden}, {kMiddle, kHidden}, {kHidden, kMiddle}}) {
+    compare(
+        settings, "linear_" + std::to_string(kTokens) + "x" + std::to_string(outputs) + "x" + std::to_string(inputs) + suffix,
+        6.0 * static_cast<double>(kTokens * outputs * inputs) / 1e9,
+        {random({kTokens, inputs}, type), random({outputs, inputs}, type)},
+        [](const Tensors& in) { return Tensors{linear(in[0], in[1], {})}; },
+        [](const Tensors& in) { return Tensors{at::linear(in[0], in[1])}; });
+  }
 }
 
 void machine(const Settings& settings) {
@@ -318,9 +321,9 @@ int main(int argc, char** argv) {
     elementwise(settings, type, suffix);
     attention_cases(settings, type, suffix);
     cross_entropy_case(settings, type, suffix);
+    linear_layers(settings, type, suffix);
     decoder_layer(settings, type, suffix);
   }
   simple_model(settings);
-  linear_bfloat16(settings);
   machine(settings);
 }

@@ -17,10 +17,8 @@
 #include <thread>
 
 #include "oumi/base/error.h"
-#include "oumi/kernels/cpu/linear.h"
 #include "oumi/kernels/cpu/parallel.h"
 #include "oumi/kernels/cpu/simd.h"
-#include "oumi/kernels/linear.h"
 #include "oumi/kernels/testing/gradcheck.h"
 
 namespace oumi::kernels {
@@ -136,32 +134,6 @@ TEST(Kernels, ConvReluPoolNamesWhatDoesNotFit) {
     FAIL();
   } catch (const UserError& error) {
     EXPECT_THAT(error.what(), ::testing::HasSubstr("got [1, 2, 5, 5], [3, 1, 2, 2], [3]"));
-  }
-}
-
-TEST(Kernels, LinearByFloat32MatchesFloat64) {
-  at::manual_seed(3);
-  for (const auto type : {at::kBFloat16, at::kFloat}) {
-    for (const bool with_bias : {false, true}) {
-      std::vector<Tensor> inputs{at::randn({3, 7, 20}).to(type), at::randn({11, 20}).to(type)}, wide;
-      if (with_bias) inputs.push_back(at::randn({11}).to(type));
-      for (Tensor& input : inputs) {
-        input.requires_grad_(true);
-        wide.push_back(input.detach().to(at::kDouble).requires_grad_(true));
-      }
-      const auto run = [&](std::vector<Tensor>& in) { return with_bias ? std::optional<Tensor>(in[2]) : std::nullopt; };
-      const Tensor out = cpu::linear_by_float32(inputs[0], inputs[1], run(inputs), at::kBFloat16),
-                   expected = kernels::linear(wide[0], wide[1], run(wide));
-      EXPECT_EQ(out.scalar_type(), at::kBFloat16);
-      expect_close(out, expected, {4e-3, 1e-5}, "out");  // one rounding
-      const Tensor projection = at::randn(out.sizes()).to(at::kBFloat16);
-      const auto gradients = oumi::testing::projected_gradients({out}, {projection}, inputs),
-                 right = oumi::testing::projected_gradients({expected}, {projection}, wide);
-      for (std::size_t i = 0; i < gradients.size(); ++i) {
-        EXPECT_EQ(gradients[i].scalar_type(), type);
-        expect_close(gradients[i], right[i], {type == at::kFloat ? 1e-5 : 4e-3, 1e-5}, "gradient " + std::to_string(i));
-      }
-    }
   }
 }
 

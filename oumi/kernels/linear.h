@@ -10,13 +10,13 @@ namespace oumi::kernels {
 // x weight^T + bias, as at::linear, differentiable. x [*, in], weight [out, in], bias [out] or none.
 //
 // On a CPU without bfloat16 instructions, bfloat16 operands (and float32 ones under bfloat16 autocast) are multiplied as
-// float32 values, about eight times as fast as LibTorch there; the result is rounded to bfloat16 once, and a float32 weight's
-// gradient is not rounded. Costs a float32 copy of the operands while the product runs. x and weight are saved for backward, as
-// at::linear does.
+// float32 values, many times as fast as LibTorch there; the result is rounded to bfloat16 once, and a float32 weight's
+// gradient is not rounded. With AVX2 they are read where they lie; elsewhere that costs a float32 copy of them while the
+// product runs.
 //
-// Where the processor multiplies bfloat16 (AVX-512 BF16, without AMX), operands of bfloat16 go tile by tile, forward and
-// backward (cpu/matmul_bfloat16.h): float32 sums, rounded once with the bias in them. Gradients of gradients are LibTorch's
-// products.
+// Forward and backward products go by tiles or by blocks where that is faster (cpu/matrix_product.h): float32 sums, rounded
+// once with the bias in them. Gradients of gradients are LibTorch's products. x and weight are saved for backward as at::linear
+// does: beside a frozen weight, x is not.
 //
 // Up to four rows of bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a bias added
 // before rounding.

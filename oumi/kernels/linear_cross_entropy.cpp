@@ -18,7 +18,8 @@
 
 #include "oumi/kernels/checks.h"
 #include "oumi/kernels/cpu/dispatch.h"
-#include "oumi/kernels/cpu/matmul_bfloat16.h"
+#include "oumi/kernels/cpu/matmul_float32.h"
+#include "oumi/kernels/cpu/matrix_product.h"
 
 namespace oumi::kernels {
 namespace {
@@ -32,7 +33,9 @@ constexpr std::int64_t kChunkRows = 512;
 // Rows whose logits are there at once. Where gradients of the weight are summed in a wider type than they have (twice as wide),
 // all rows are, as long as their logits take no more memory than the sums, which are not needed then.
 std::int64_t chunk_rows(std::int64_t rows, std::int64_t hidden_size, bool sums_weight) {
-  return sums_weight && rows <= 2 * hidden_size ? rows : std::min(kChunkRows, rows);
+  if (rows == 0 || (sums_weight && rows <= 2 * hidden_size)) return rows;
+  const std::int64_t chunks = (rows + kChunkRows - 1) / kChunkRows;
+  return (rows + chunks - 1) / chunks;
 }
 
 // Entries of the vocabulary whose gradients are computed at a time where a product is then added to wider sums.
@@ -125,23 +128,27 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
   const std::int64_t rows = kept.size(0);
   const bool all = rows == labels.size(0);
   const Tensor kept_labels = all ? labels : labels.index_select(0, kept);
-  const Tensor input = (all ? hidden : hidden.index_select(0, kept)).to(call.compute);
-  const Tensor table = weight.to(call.compute);
+  const bool narrow_weight = wanted.weight && wide != call.compute && weight.scalar_type() == call.compute;
+  const std::int64_t chunk_size = chunk_rows(rows, hidden.size(1), narrow_weight);
+  // Blocks read bfloat16 where it lies.
+  const bool by_blocks = call.compute == at::kFloat && cpu::goes_by_blocks(hidden.narrow(0, 0, chunk_size), weight.t());
+  const auto operand = [&](const Tensor& tensor) { return by_blocks ? tensor : tensor.to(call.compute); };
+  const Tensor input = operand(all ? hidden : hidden.index_select(0, kept)), table = operand(weight);
   const bool with_gradients = wanted.hidden || wanted.weight || wanted.bias;
 
   Result result;
   Tensor grad_input;
   if (wanted.hidden) grad_input = at::empty_like(input);
-  const bool narrow_weight = wanted.weight && wide != call.compute && weight.scalar_type() == call.compute;
-  const std::int64_t chunk_size = chunk_rows(rows, hidden.size(1), narrow_weight);
   const bool sums_weight = wanted.weight && !(narrow_weight && rows > 0 && chunk_size == rows);
-  if (sums_weight) result.weight = at::zeros(weight.sizes(), wide_options);
+  const bool first_product_sets = wide == call.compute && rows > 0;
+  if (sums_weight)
+    result.weight = first_product_sets ? at::empty(weight.sizes(), wide_options) : at::zeros(weight.sizes(), wide_options);
   if (wanted.bias) result.bias = at::zeros(bias.sizes(), wide_options);
   const bool mean = call.options.reduction == LossReduction::kMean;
   const ChunkLoss chunk_loss{call.options, bias, mean ? 1 / static_cast<double>(rows) : 1.0, with_gradients};
   const bool fused = cpu::has_loops(input);
   // Reused by every chunk.
-  Tensor buffer = at::empty({chunk_size, table.size(0)}, input.options());
+  Tensor buffer = at::empty({chunk_size, table.size(0)}, input.options().dtype(call.compute));
   double total = 0;
   for (std::int64_t first = 0; first < rows; first += chunk_size) {
     const std::int64_t count = std::min(chunk_size, rows - first);
@@ -160,9 +167,13 @@ Result compute(const Tensor& hidden, const Tensor& weight, const Tensor& bias, c
     if (wanted.hidden) cpu::product_into(grad_input.narrow(0, first, count), logits, table);
     if (!wanted.weight) continue;
     if (!sums_weight) {
-      result.weight = cpu::product(logits.t(), chunk);
+      result.weight = cpu::product(logits.t(), chunk, call.compute);
     } else if (wide == call.compute) {
-      result.weight.addmm_(logits.t(), chunk);
+      if (first == 0) {
+        cpu::product_into(result.weight, logits.t(), chunk);
+      } else {
+        cpu::add_product(result.weight, logits.t(), chunk);
+      }
     } else {
       for (std::int64_t entry = 0; entry < table.size(0); entry += kBlockEntries) {
         const std::int64_t entries = std::min(kBlockEntries, table.size(0) - entry);

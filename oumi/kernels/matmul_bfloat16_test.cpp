@@ -13,6 +13,7 @@
 #include <limits>
 
 #include "oumi/base/strings.h"
+#include "oumi/kernels/cpu/matrix_product.h"
 #include "oumi/kernels/linear.h"
 #include "oumi/kernels/testing/gradcheck.h"
 
@@ -30,6 +31,10 @@ class TileProductTest : public ::testing::Test {
     const Tensor made =
         at::randn(transposed ? at::IntArrayRef{columns, rows} : at::IntArrayRef{rows, columns}).to(at::kBFloat16);
     return transposed ? made.t() : made;
+  }
+
+  static Tensor product(const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias = {}) {
+    return cpu::product(a, b, at::kBFloat16, bias);
   }
 
   static Tensor wide(const Tensor& tensor) { return tensor.to(at::kDouble); }
@@ -57,8 +62,8 @@ TEST_F(TileProductTest, IsExactUpToItsRoundingAtOddSizesInEveryLayout) {
             cat(size.m, " x ", size.n, " x ", size.k, a_transposed ? " a^T" : "", b_transposed ? " b^T" : "");
         ASSERT_TRUE(cpu::goes_by_tiles(a, b)) << what;
         const Tensor exact = at::mm(wide(a), wide(b)), magnitude = at::mm(wide(a).abs(), wide(b).abs());
-        expect_near(cpu::product(a, b), exact, magnitude, 1.0 / 256, what);
-        expect_near(cpu::product(a, b, bias), exact + wide(bias), magnitude + wide(bias).abs(), 1.0 / 256, what + " + bias");
+        expect_near(product(a, b), exact, magnitude, 1.0 / 256, what);
+        expect_near(product(a, b, bias), exact + wide(bias), magnitude + wide(bias).abs(), 1.0 / 256, what + " + bias");
         const Tensor sums = at::full({size.m, size.n}, 3.0f);
         cpu::add_product(sums, a, b);
         expect_near(sums, exact + 3, magnitude + 3, 0, what + " added");
@@ -70,7 +75,7 @@ TEST_F(TileProductTest, IsExactUpToItsRoundingAtOddSizesInEveryLayout) {
 TEST_F(TileProductTest, OddInnerSizesAreTakenWhereTheLeftOperandIsPacked) {
   const Tensor a = random(100, 333, /*transposed=*/true), b = random(333, 48);
   ASSERT_TRUE(cpu::goes_by_tiles(a, b));
-  expect_near(cpu::product(a, b), at::mm(wide(a), wide(b)), at::mm(wide(a).abs(), wide(b).abs()), 1.0 / 256, "odd");
+  expect_near(product(a, b), at::mm(wide(a), wide(b)), at::mm(wide(a).abs(), wide(b).abs()), 1.0 / 256, "odd");
   EXPECT_FALSE(cpu::goes_by_tiles(random(100, 333), b));
   EXPECT_FALSE(cpu::goes_by_tiles(a, random(333, 48, /*transposed=*/true)));
 }
@@ -80,18 +85,18 @@ TEST_F(TileProductTest, ReadsAndWritesPartsOfLargerMatricesAlone) {
   const Tensor target = at::full({80, 200}, 7.0f).to(at::kBFloat16), out = target.slice(1, 50, 146);
   ASSERT_TRUE(cpu::goes_by_tiles(a, b));
   cpu::product_into(out, a, b);
-  EXPECT_TRUE(out.equal(cpu::product(a.contiguous(), b.contiguous())));
+  EXPECT_TRUE(out.equal(product(a.contiguous(), b.contiguous())));
   EXPECT_TRUE(target.slice(1, 0, 50).eq(7).all().item<bool>());
   EXPECT_TRUE(target.slice(1, 146).eq(7).all().item<bool>());
 }
 
 TEST_F(TileProductTest, AnElementDependsNeitherOnItsNeighboursNorOnThreads) {
   const Tensor a = random(700, 2176, /*transposed=*/true), b = random(2176, 800);
-  const Tensor result = cpu::product(a, b);
-  EXPECT_TRUE(result.slice(0, 64, 128).slice(1, 320, 448).equal(cpu::product(a.slice(0, 64, 128), b.slice(1, 320, 448))));
+  const Tensor result = product(a, b);
+  EXPECT_TRUE(result.slice(0, 64, 128).slice(1, 320, 448).equal(product(a.slice(0, 64, 128), b.slice(1, 320, 448))));
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const Tensor alone = cpu::product(a, b);
+  const Tensor alone = product(a, b);
   at::set_num_threads(threads);
   EXPECT_TRUE(result.equal(alone));
 }
@@ -100,7 +105,7 @@ TEST_F(TileProductTest, InfinitiesAndNotANumbersGoWhereTheyBelong) {
   const Tensor a = random(64, 256), b = random(256, 64);
   a[3][5] = std::numeric_limits<float>::infinity();
   a[40][1] = std::numeric_limits<float>::quiet_NaN();
-  const Tensor result = cpu::product(a, b), finite = result.isfinite().all(1);
+  const Tensor result = product(a, b), finite = result.isfinite().all(1);
   EXPECT_TRUE(result[40].isnan().all().item<bool>());
   EXPECT_TRUE(result[3].isinf().all().item<bool>());
   EXPECT_EQ(finite.sum().item<std::int64_t>(), 62);
@@ -119,7 +124,7 @@ TEST_F(TileProductTest, LinearHasItsGradientsAndThoseOfGradients) {
       return biased ? std::optional<Tensor>(from[2]) : std::nullopt;
     };
     const Tensor y = kernels::linear(x, weight, optional(inputs));
-    ASSERT_NE(y.grad_fn()->name().find("LinearByTiles"), std::string::npos);
+    ASSERT_NE(y.grad_fn()->name().find("LinearByProducts"), std::string::npos);
     const Tensor exact = at::linear(exact_inputs[0], exact_inputs[1], optional(exact_inputs));
     oumi::testing::expect_close(y.detach(), exact.detach(), {1e-2, 1e-1}, "y");
     for (const bool twice : {false, true}) {
@@ -137,8 +142,8 @@ TEST_F(TileProductTest, LinearHasItsGradientsAndThoseOfGradients) {
 }
 
 TEST_F(TileProductTest, WhatDoesNotFitIsLibTorchsError) {
-  EXPECT_THROW(cpu::product(random(64, 256), random(255, 64)), c10::Error);
-  EXPECT_THROW(cpu::product(random(64, 256), random(256, 64), random(1, 63)[0]), c10::Error);
+  EXPECT_THROW(product(random(64, 256), random(255, 64)), c10::Error);
+  EXPECT_THROW(product(random(64, 256), random(256, 64), random(1, 63)[0]), c10::Error);
   EXPECT_THROW(kernels::linear(random(64, 256), random(128, 512), {}), c10::Error);
   EXPECT_THROW(kernels::linear(random(64, 256), random(128, 256), random(1, 127)[0]), c10::Error);
 }

@@ -1,4 +1,4 @@
-// Forms of a linear layer's product for bfloat16 values.
+// A linear layer's product of few rows.
 #pragma once
 
 #include <optional>
@@ -6,9 +6,6 @@
 #include "oumi/tensors/tensor_dict.h"
 
 namespace oumi::kernels::cpu {
-
-// x weight^T + bias by float32 products, rounded to `type` once. Operands are float32 or bfloat16.
-Tensor linear_by_float32(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias, at::ScalarType type);
 
 // True for bfloat16 products of so few rows (a token or a few, in decoding) that reading the weight is all that counts, where
 // nothing is differentiated.

@@ -2,9 +2,6 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/native/CPUBlas.h>
-#include <ATen/ops/addmm.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/mm.h>
 
 #include <algorithm>
 #include <numeric>
@@ -194,38 +191,15 @@ bool goes_by_tiles(const Tensor& a, const Tensor& b) {
   return has;
 }
 
-Tensor product(const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias) {
-  const bool biased = bias && bias->defined();
-  const bool bias_fits =
-      !biased || (bias->scalar_type() == at::kBFloat16 && has_loops(*bias) && bias->dim() == 1 && bias->size(0) == b.size(1));
-  if (!goes_by_tiles(a, b) || !bias_fits) {
-    return biased ? at::addmm(*bias, a, b) : at::mm(a, b);
-  }
-  const Tensor out = at::empty({a.size(0), b.size(1)}, a.options()), packed_bias = biased ? bias->contiguous() : Tensor();
+void multiply_by_tiles(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {
+  const Tensor packed_bias = bias.defined() ? bias.contiguous() : Tensor();
   Product product = product_of(a, b, out);
   product.bias = pointer<BFloat16>(packed_bias);
   product.rounded = pointer<BFloat16>(out);
   run(product);
-  return out;
 }
 
-void product_into(const Tensor& out, const Tensor& a, const Tensor& b) {
-  if (!goes_by_tiles(a, b)) {
-    Tensor result = out;
-    at::mm_out(result, a, b);
-    return;
-  }
-  Product product = product_of(a, b, out);
-  product.rounded = pointer<BFloat16>(out);
-  run(product);
-}
-
-void add_product(const Tensor& sums, const Tensor& a, const Tensor& b) {
-  if (!goes_by_tiles(a, b)) {
-    Tensor result = sums;
-    result += at::mm(a, b);
-    return;
-  }
+void add_by_tiles(const Tensor& sums, const Tensor& a, const Tensor& b) {
   Product product = product_of(a, b, sums);
   product.added = pointer<float>(sums);
   run(product);

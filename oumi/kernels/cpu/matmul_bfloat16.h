@@ -4,8 +4,6 @@
 // one: the rest goes for rearranging operands, which here happens tile by tile, in vectors.
 #pragma once
 
-#include <optional>
-
 #include "oumi/kernels/cpu/simd_tiles.h"
 #include "oumi/tensors/tensor_dict.h"
 
@@ -18,19 +16,16 @@ bool has_tile_products();
 void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16* a, std::int64_t a_stride, const Pair* b,
                   std::int64_t b_stride, bool add, float* c, std::int64_t c_stride);
 
-// Whether product(a, b) goes by tiles; otherwise it is LibTorch's, errors included: sizes that don't fit, other types and
-// devices, small products, and those on processors with tile registers (AMX), whose arrangement is another. a [m, k], b [k, n].
+// Whether multiply_by_tiles takes a [m, k] and b [k, n]: matrices of bfloat16 whose rows or columns lie packed, of matching
+// sizes that are large enough to be worth it. Not on processors with tile registers (AMX), whose arrangement is another.
 bool goes_by_tiles(const Tensor& a, const Tensor& b);
 
-// a b + bias of bfloat16 matrices [m, k] and [k, n] (transposed views are fine) and bias [n] or none; not differentiable. By
-// tiles, sums are float32 and rounded once, and an element's bits depend neither on the other rows and columns nor on the
-// number of threads.
-Tensor product(const Tensor& a, const Tensor& b, const std::optional<Tensor>& bias = {});
-
-// The same into `out` [m, n] bfloat16, whose rows lie packed.
-void product_into(const Tensor& out, const Tensor& a, const Tensor& b);
+// out [m, n] = a b + bias of bfloat16 matrices that go by tiles; out is bfloat16 and its rows lie packed, bias [n] is bfloat16
+// or undefined. Not differentiable. Sums are float32 and rounded once, and an element's bits depend neither on the other rows
+// and columns nor on the number of threads.
+void multiply_by_tiles(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out);
 
 // sums [m, n] float32, whose rows lie packed, += a b.
-void add_product(const Tensor& sums, const Tensor& a, const Tensor& b);
+void add_by_tiles(const Tensor& sums, const Tensor& a, const Tensor& b);
 
 }  // namespace oumi::kernels::cpu

@@ -1,0 +1,24 @@
+// Products of two matrices, each by what is fastest for its types and sizes on this processor: bfloat16 by tiles
+// (matmul_bfloat16.h), float32 by blocks (matmul_float32.h), else LibTorch's, errors included.
+//
+// On a CPU without bfloat16 instructions, and for operands of different types, values are multiplied as float32. Sums are
+// float32 and rounded once, except that LibTorch's products of bfloat16 may round a bias's sum separately. None is
+// differentiable.
+#pragma once
+
+#include <optional>
+
+#include "oumi/tensors/tensor_dict.h"
+
+namespace oumi::kernels::cpu {
+
+// a b + bias as `type`. a [m, k], b [k, n] (transposed views are fine), bias [n] or none.
+Tensor product(const Tensor& a, const Tensor& b, at::ScalarType type, const std::optional<Tensor>& bias = {});
+
+// a b into `out` [m, n], whose rows lie packed.
+void product_into(const Tensor& out, const Tensor& a, const Tensor& b);
+
+// sums [m, n], at least as wide as a and b, whose rows lie packed, += a b.
+void add_product(const Tensor& sums, const Tensor& a, const Tensor& b);
+
+}  // namespace oumi::kernels::cpu

@@ -1,0 +1,209 @@
+// CMakeLists.txt gives this file its instruction set. No templates of other headers here: their code would be compiled for it
+// too, and the linker might keep that copy for everyone.
+#include "oumi/kernels/cpu/simd_blocks.h"
+
+#if defined(__AVX2__) && defined(__FMA__)
+#include <immintrin.h>
+#define OUMI_AVX2_BLOCKS
+#endif
+
+namespace oumi::kernels::cpu {
+
+#ifdef OUMI_AVX2_BLOCKS
+
+namespace {
+
+constexpr std::int64_t kLanes = 8;  // floats of a vector
+// Lines that lie across a matrix are met once a row of it: so many rows ahead are fetched.
+constexpr std::int64_t kFetchedAhead = 8;
+
+std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+
+__m256 vector_of(const float* from) { return _mm256_loadu_ps(from); }
+__m256 vector_of(const BFloat16* from) {
+  const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+}
+
+float value_of(float value) { return value; }
+float value_of(BFloat16 value) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(value.bits) << 16); }
+
+// Six values, and not one beyond them.
+void copy_six(const float* from, float* to) {
+  _mm_storeu_ps(to, _mm_loadu_ps(from));
+  _mm_storel_pi(reinterpret_cast<__m64*>(to + 4), _mm_loadl_pi(_mm_setzero_ps(), reinterpret_cast<const __m64*>(from + 4)));
+}
+void copy_six(const BFloat16* from, float* to) {
+  for (int i = 0; i < 6; ++i) to[i] = value_of(from[i]);
+}
+
+// Rows for columns.
+void transpose(__m256 (&r)[kLanes]) {
+  __m256 t[kLanes], u[kLanes];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+    u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+    u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+    u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x20);
+    r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
+  }
+}
+
+// What whole vectors leave over.
+template <std::int64_t kWidth, class T>
+void pack_rest(Lines<T> from, std::int64_t lines, std::int64_t first, std::int64_t inner, float* to) {
+  for (std::int64_t k = first; k < inner; ++k) {
+    for (std::int64_t i = 0; i < kWidth; ++i) {
+      to[k * kWidth + i] = i < lines ? value_of(from.data[i * from.line_stride + k * from.inner_stride]) : 0;
+    }
+  }
+}
+
+// Lines side by side: a row of the matrix holds one value of each.
+template <std::int64_t kWidth, class T>
+void pack_across(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
+  const std::int64_t whole = count / kWidth * kWidth;
+  constexpr std::int64_t kCacheLine = 64 / static_cast<std::int64_t>(sizeof(T));
+  for (std::int64_t k = 0; k < inner; ++k) {
+    const T* row = from.data + k * from.inner_stride;
+    if (k + kFetchedAhead < inner) {
+      const T* ahead = row + kFetchedAhead * from.inner_stride;
+      for (std::int64_t i = 0; i < whole; i += kCacheLine) _mm_prefetch(reinterpret_cast<const char*>(ahead + i), _MM_HINT_T0);
+    }
+    for (std::int64_t i = 0; i < whole; i += kWidth) {
+      float* strip = to + i * inner + k * kWidth;
+      if constexpr (kWidth == 6) {
+        copy_six(row + i, strip);
+      } else {
+        for (std::int64_t lane = 0; lane < kWidth; lane += kLanes) _mm256_store_ps(strip + lane, vector_of(row + i + lane));
+      }
+    }
+  }
+  if (whole < count) {
+    pack_rest<kWidth>({from.data + whole * from.line_stride, from.line_stride, from.inner_stride}, count - whole, 0, inner,
+                      to + whole * inner);
+  }
+}
+
+// Each line's values lie packed. Six lines are stored as eight: what is beyond is written again by what comes next, or lies
+// in the eight floats to spare.
+template <std::int64_t kWidth, class T>
+void pack_along(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
+  for (std::int64_t line = 0; line < count; line += kWidth) {
+    const Lines<T> lines{from.data + line * from.line_stride, from.line_stride, from.inner_stride};
+    float* strip = to + line * inner;
+    std::int64_t k = 0;
+    if (line + kWidth <= count) {
+      for (; k + kLanes <= inner; k += kLanes) {
+        for (std::int64_t first = 0; first < kWidth; first += kLanes) {
+          __m256 block[kLanes];
+          for (std::int64_t i = 0; i < kLanes; ++i) {
+            block[i] = first + i < kWidth ? vector_of(lines.data + (first + i) * lines.line_stride + k) : _mm256_setzero_ps();
+          }
+          transpose(block);
+          for (std::int64_t i = 0; i < kLanes; ++i) _mm256_storeu_ps(strip + (k + i) * kWidth + first, block[i]);
+        }
+      }
+    }
+    pack_rest<kWidth>(lines, least(kWidth, count - line), k, inner, strip);
+  }
+}
+
+template <std::int64_t kWidth, class T>
+void pack(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
+  if (from.line_stride == 1) return pack_across<kWidth>(from, count, inner, to);
+  pack_along<kWidth>(from, count, inner, to);
+}
+
+// out [6, 16] (+)= left right: twelve vectors of sums, two of the right strip and one that holds a value of the left one.
+[[gnu::always_inline]] inline void multiply_strip(std::int64_t inner, const float* left, const float* right, float* out,
+                                                  std::int64_t stride, bool add) {
+  __m256 sums[kStripRows][2];
+#pragma GCC unroll 6
+  for (std::int64_t row = 0; row < kStripRows; ++row) {
+    sums[row][0] = sums[row][1] = _mm256_setzero_ps();
+    _mm_prefetch(reinterpret_cast<const char*>(out + row * stride), _MM_HINT_T0);
+  }
+#pragma GCC unroll 4
+  for (std::int64_t k = 0; k < inner; ++k) {
+    const __m256 first = _mm256_load_ps(right + k * kStripColumns), second = _mm256_load_ps(right + k * kStripColumns + kLanes);
+#pragma GCC unroll 6
+    for (std::int64_t row = 0; row < kStripRows; ++row) {
+      const __m256 value = _mm256_broadcast_ss(left + k * kStripRows + row);
+      sums[row][0] = _mm256_fmadd_ps(value, first, sums[row][0]);
+      sums[row][1] = _mm256_fmadd_ps(value, second, sums[row][1]);
+    }
+  }
+#pragma GCC unroll 6
+  for (std::int64_t row = 0; row < kStripRows; ++row) {
+    float* to = out + row * stride;
+    if (add) {
+      sums[row][0] = _mm256_add_ps(_mm256_loadu_ps(to), sums[row][0]);
+      sums[row][1] = _mm256_add_ps(_mm256_loadu_ps(to + kLanes), sums[row][1]);
+    }
+    _mm256_storeu_ps(to, sums[row][0]);
+    _mm256_storeu_ps(to + kLanes, sums[row][1]);
+  }
+}
+
+}  // namespace
+
+void pack_rows(Lines<float> from, std::int64_t count, std::int64_t inner, float* to) {
+  pack<kStripRows>(from, count, inner, to);
+}
+void pack_rows(Lines<BFloat16> from, std::int64_t count, std::int64_t inner, float* to) {
+  pack<kStripRows>(from, count, inner, to);
+}
+void pack_columns(Lines<float> from, std::int64_t count, std::int64_t inner, float* to) {
+  pack<kStripColumns>(from, count, inner, to);
+}
+void pack_columns(Lines<BFloat16> from, std::int64_t count, std::int64_t inner, float* to) {
+  pack<kStripColumns>(from, count, inner, to);
+}
+
+void multiply_strips(const StripProduct& product) {
+  const auto& [rows, columns, inner, left, right, right_stride, out, out_stride, add] = product;
+  // A strip of columns stays in the first-level cache while all rows pass.
+  for (std::int64_t column = 0; column < columns; column += kStripColumns) {
+    const float* right_strip = right + column / kStripColumns * right_stride;
+    const std::int64_t width = least(kStripColumns, columns - column);
+    for (std::int64_t row = 0; row < rows; row += kStripRows) {
+      const float* left_strip = left + row * inner;
+      const std::int64_t height = least(kStripRows, rows - row);
+      float* to = out + row * out_stride + column;
+      if (height == kStripRows && width == kStripColumns) {
+        multiply_strip(inner, left_strip, right_strip, to, out_stride, add);
+        continue;
+      }
+      alignas(32) float sums[kStripRows * kStripColumns];
+      multiply_strip(inner, left_strip, right_strip, sums, kStripColumns, false);
+      for (std::int64_t i = 0; i < height; ++i) {
+        for (std::int64_t j = 0; j < width; ++j) {
+          float& value = to[i * out_stride + j];
+          const float sum = sums[i * kStripColumns + j];
+          value = add ? value + sum : sum;
+        }
+      }
+    }
+  }
+}
+
+#else
+
+// Never called: has_blocks() is false there.
+void pack_rows(Lines<float>, std::int64_t, std::int64_t, float*) {}
+void pack_rows(Lines<BFloat16>, std::int64_t, std::int64_t, float*) {}
+void pack_columns(Lines<float>, std::int64_t, std::int64_t, float*) {}
+void pack_columns(Lines<BFloat16>, std::int64_t, std::int64_t, float*) {}
+void multiply_strips(const StripProduct&) {}
+
+#endif
+
+}  // namespace oumi::kernels::cpu
