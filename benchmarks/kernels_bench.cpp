@@ -274,7 +274,7 @@ void linear_layers(const Settings& settings, at::ScalarType type, const std::str
         settings, "linear_" + std::to_string(kTokens) + "x" + std::to_string(outputs) + "x" + std::to_string(inputs) + suffix,
         6.0 * static_cast<double>(kTokens * outputs * inputs) / 1e9,
         {random({kTokens, inputs}, type), random({outputs, inputs}, type)},
-        [](const Tensors& in) { return Tensors{linear(in[0], in[1], {})}; },
+        [](const Tensors& in) { return Tensors{oumi::kernels::linear(in[0], in[1], {})}; },
         [](const Tensors& in) { return Tensors{at::linear(in[0], in[1])}; });
   }
 }

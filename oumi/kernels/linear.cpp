@@ -57,7 +57,7 @@ class LinearByProducts : public torch::autograd::Function<LinearByProducts> {
     }
     if (context->needs_input_grad(1)) result[1] = multiply(upstream.t(), flat(x), type_of(context, "weight"));
     // An absent bias has no edge to ask about.
-    if (context->saved_data.contains("bias") && context->needs_input_grad(2))
+    if (context->saved_data.count("bias") > 0 && context->needs_input_grad(2))
       result[2] = upstream.sum(0, /*keepdim=*/false, type_of(context, "bias"));
     return result;
   }

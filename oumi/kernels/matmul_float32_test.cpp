@@ -8,11 +8,13 @@
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/function.h>
 
 #include <limits>
 
 #include "oumi/base/strings.h"
 #include "oumi/kernels/cpu/matrix_product.h"
+#include "oumi/kernels/cpu/simd.h"
 #include "oumi/kernels/linear.h"
 #include "oumi/kernels/testing/gradcheck.h"
 

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::int64_t kQueryStep = 16, kKeyStep = 64;
 
-constexpr std::int64_t rounded_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
 
 // The keys and values of one call as right operands, block after block of kKeys keys.
 class PackedKeys {

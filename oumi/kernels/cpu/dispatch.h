@@ -20,6 +20,16 @@ inline bool have_loops(std::initializer_list<std::reference_wrapper<const Tensor
   return std::all_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) { return has_loops(tensor); });
 }
 
+// Whether rows or columns of this matrix lie packed. Of one row or column either stride says nothing.
+inline bool is_packed_matrix(const Tensor& tensor) {
+  if (tensor.dim() != 2 || !has_loops(tensor)) return false;
+  return (tensor.stride(1) == 1 && tensor.stride(0) >= tensor.size(1)) ||
+         (tensor.stride(0) == 1 && tensor.stride(1) >= tensor.size(0));
+}
+
+constexpr std::int64_t divided_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+constexpr std::int64_t rounded_up(std::int64_t value, std::int64_t step) { return divided_up(value, step) * step; }
+
 // Calls `action` with a value of the storage type.
 template <class Action>
 void by_type(at::ScalarType type, Action&& action) {

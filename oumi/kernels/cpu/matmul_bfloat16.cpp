@@ -22,9 +22,6 @@ constexpr std::int64_t kTaskColumns = 384, kTaskColumnsOfPackedLeft = 768;
 // A task's sums (float32), where they wait for further parts of the inner size.
 constexpr std::int64_t kTaskSums = 512 * 1024;
 
-constexpr std::int64_t rounded_up(std::int64_t value, std::int64_t step) { return (value + step - 1) / step * step; }
-constexpr std::int64_t divided_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
-
 struct Product {
   std::int64_t m, n, k;
   StridedMatrix a, b;
@@ -122,13 +119,6 @@ void run_task(const Product& product, const Task& task) {
 
 StridedMatrix matrix_of(const Tensor& tensor) { return {pointer<BFloat16>(tensor), tensor.stride(0), tensor.stride(1)}; }
 
-bool is_packed(const Tensor& tensor) {
-  if (tensor.dim() != 2 || tensor.scalar_type() != at::kBFloat16 || !has_loops(tensor)) return false;
-  // Of one row or column either stride says nothing.
-  return (tensor.stride(1) == 1 && tensor.stride(0) >= tensor.size(1)) ||
-         (tensor.stride(0) == 1 && tensor.stride(1) >= tensor.size(0));
-}
-
 void run(const Product& product) {
   const Plan plan = plan_of(product);
   parallel_for(0, plan.row_tasks * plan.column_tasks, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -181,7 +171,8 @@ void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16
 }
 
 bool goes_by_tiles(const Tensor& a, const Tensor& b) {
-  if (!is_packed(a) || !is_packed(b) || a.size(1) != b.size(0)) return false;
+  if (a.scalar_type() != at::kBFloat16 || b.scalar_type() != at::kBFloat16) return false;
+  if (!is_packed_matrix(a) || !is_packed_matrix(b) || a.size(1) != b.size(0)) return false;
   const std::int64_t m = a.size(0), k = a.size(1), n = b.size(1);
   // Fewer rows than packing the right operand is worth, or too small to be worth anything.
   if (m < 32 || n < kColumnStep || k < kInnerStep || m * n * k < (1 << 20)) return false;

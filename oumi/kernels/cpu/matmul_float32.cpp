@@ -17,16 +17,13 @@ namespace {
 
 // Rows of the left operand by inner size stay in the second-level cache (110 KiB), a strip of the right one by inner size in
 // the first (18 KiB).
-constexpr std::int64_t kRows = 96, kInner = 288;
+constexpr std::int64_t kBlockRows = 96, kBlockInner = 288;
 // The right operand is packed in panels of at most so many inner values and, for all threads together, so many floats (4 MiB).
 constexpr std::int64_t kPanelInner = 2048, kPanelFloats = 1 << 20;
 // Strips of the right operand that a thread packs at a time.
 constexpr std::int64_t kPackedStrips = 8;
 // What packing leaves over at a buffer's end, and what it takes to begin on a cache line.
 constexpr std::size_t kSpare = 8, kCacheLine = 16;
-
-constexpr std::int64_t divided_up(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
-constexpr std::int64_t rounded_up(std::int64_t value, std::int64_t step) { return divided_up(value, step) * step; }
 
 // The size of equal parts of `whole`, none larger than `most`, in steps.
 constexpr std::int64_t part_of(std::int64_t whole, std::int64_t most, std::int64_t step) {
@@ -64,7 +61,7 @@ Operand operand_of(const Tensor& tensor, std::int64_t line_dimension) {
           tensor.stride(1 - line_dimension)};
 }
 
-struct Product {
+struct BlockProduct {
   std::int64_t m, n, k;
   Operand a, b;
   const float* bias;  // [n] or null
@@ -89,7 +86,7 @@ void for_each_piece(std::int64_t count, c10::function_ref<void(std::int64_t)> ac
   });
 }
 
-void pack_panel(const Product& product, const Panel& panel) {
+void pack_panel(const BlockProduct& product, const Panel& panel) {
   const std::int64_t strips = divided_up(panel.columns, kStripColumns);
   for_each_piece(divided_up(strips, kPackedStrips), [&](std::int64_t piece) {
     const std::int64_t first = piece * kPackedStrips, column = first * kStripColumns;
@@ -104,9 +101,9 @@ void pack_panel(const Product& product, const Panel& panel) {
 }
 
 // The rows from `row` on of the panel's columns.
-void multiply_rows(const Product& product, const Panel& panel, std::int64_t row, std::int64_t rows) {
+void multiply_rows(const BlockProduct& product, const Panel& panel, std::int64_t row, std::int64_t rows) {
   thread_local Buffer left_buffer, sums_buffer;
-  const std::int64_t step = part_of(panel.inner, kInner, 1);
+  const std::int64_t step = part_of(panel.inner, kBlockInner, 1);
   float* left = left_buffer.at_least(rounded_up(rows, kStripRows) * step);
   const bool rounds = product.rounded != nullptr;
   float* sums = rounds ? sums_buffer.at_least(rows * panel.columns) : product.sums + row * product.stride + panel.first_column;
@@ -131,10 +128,11 @@ void multiply_rows(const Product& product, const Panel& panel, std::int64_t row,
   }
 }
 
-void run(const Product& product) {
+void run_by_blocks(const BlockProduct& product) {
   thread_local Buffer buffer;  // the calling thread's, which the others read and fill
   const std::int64_t threads = at::get_num_threads();
-  const std::int64_t pieces = rounded_up(divided_up(product.m, kRows), std::min(threads, divided_up(product.m, kStripRows)));
+  const std::int64_t pieces =
+      rounded_up(divided_up(product.m, kBlockRows), std::min(threads, divided_up(product.m, kStripRows)));
   const std::int64_t rows = rounded_up(divided_up(product.m, pieces), kStripRows);
   for (std::int64_t first_inner = 0; first_inner < product.k; first_inner += kPanelInner) {
     const std::int64_t inner = std::min(kPanelInner, product.k - first_inner);
@@ -150,13 +148,6 @@ void run(const Product& product) {
   }
 }
 
-bool is_packed(const Tensor& tensor) {
-  if (tensor.dim() != 2 || !has_loops(tensor)) return false;
-  // Of one row or column either stride says nothing.
-  return (tensor.stride(1) == 1 && tensor.stride(0) >= tensor.size(1)) ||
-         (tensor.stride(0) == 1 && tensor.stride(1) >= tensor.size(0));
-}
-
 }  // namespace
 
 bool has_blocks() {
@@ -165,7 +156,7 @@ bool has_blocks() {
 }
 
 bool goes_by_blocks(const Tensor& a, const Tensor& b) {
-  if (!has_blocks() || !is_packed(a) || !is_packed(b) || a.size(1) != b.size(0)) return false;
+  if (!has_blocks() || !is_packed_matrix(a) || !is_packed_matrix(b) || a.size(1) != b.size(0)) return false;
   const std::int64_t m = a.size(0), k = a.size(1), n = b.size(1);
   // Fewer rows than packing the right operand is worth, or too small to be worth anything.
   return m >= 32 && n >= kStripColumns && k >= 32 && m * n * k >= (1 << 20);
@@ -173,20 +164,21 @@ bool goes_by_blocks(const Tensor& a, const Tensor& b) {
 
 void multiply_by_blocks(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out, bool add) {
   const Tensor wide_bias = bias.defined() ? bias.to(at::kFloat).contiguous() : Tensor();
-  Product product{a.size(0), b.size(1),     a.size(1), operand_of(a, 0), operand_of(b, 1), pointer<float>(wide_bias), nullptr,
-                  nullptr,   out.stride(0), add};
+  BlockProduct product{
+      a.size(0), b.size(1),     a.size(1), operand_of(a, 0), operand_of(b, 1), pointer<float>(wide_bias), nullptr,
+      nullptr,   out.stride(0), add};
   if (out.scalar_type() == at::kFloat) {
     product.sums = pointer<float>(out);
-    run(product);
+    run_by_blocks(product);
   } else if (product.k <= kPanelInner) {
     product.rounded = pointer<BFloat16>(out);
-    run(product);
+    run_by_blocks(product);
   } else {
     // Sums wait for further panels.
     const Tensor sums = at::empty(out.sizes(), out.options().dtype(at::kFloat));
     product.sums = pointer<float>(sums);
     product.stride = sums.stride(0);
-    run(product);
+    run_by_blocks(product);
     out.copy_(sums);
   }
 }
