@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::int64_t kQueryStep = 16, kKeyStep = 64;
 
-
 // The keys and values of one call as right operands, block after block of kKeys keys.
 class PackedKeys {
  public:

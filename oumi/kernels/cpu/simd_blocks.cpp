@@ -87,8 +87,8 @@ void pack_across(Lines<T> from, std::int64_t count, std::int64_t inner, float* t
     }
   }
   if (whole < count) {
-    pack_rest<kWidth>(Lines<T>{from.data + whole * from.line_stride, from.line_stride, from.inner_stride}, count - whole, 0, inner,
-                      to + whole * inner);
+    pack_rest<kWidth>(Lines<T>{from.data + whole * from.line_stride, from.line_stride, from.inner_stride}, count - whole, 0,
+                      inner, to + whole * inner);
   }
 }
 
