@@ -84,6 +84,7 @@ std::vector<Case> cases() {
     list.push_back({name, 2, T, S, H, K, D, options});
   };
   add("causal", 37, 37, 4, 2, 16, {});
+  add("many_key_heads", 37, 37, 8, 4, 16, {});
   add("causal_long", 300, 300, 3, 1, 64, {});
   add("causal_exact_tiles", 256, 256, 3, 3, 64, {});
   add("full", 29, 41, 4, 4, 24, {.causal = false});
@@ -110,7 +111,7 @@ std::vector<Case> cases() {
 class Attention : public ::testing::TestWithParam<std::tuple<at::ScalarType, std::size_t>> {};
 INSTANTIATE_TEST_SUITE_P(Kernels, Attention,
                          ::testing::Combine(::testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
-                                            ::testing::Range<std::size_t>(0, 21)),
+                                            ::testing::Range<std::size_t>(0, 22)),
                          [](const auto& info) {
                            return std::string(c10::toString(std::get<0>(info.param))) + "_" +
                                   cases()[std::get<1>(info.param)].name;

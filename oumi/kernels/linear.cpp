@@ -8,6 +8,8 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+
 #include "oumi/kernels/cpu/dispatch.h"
 #include "oumi/kernels/cpu/linear.h"
 #include "oumi/kernels/cpu/matmul_bfloat16.h"
@@ -22,83 +24,170 @@ using torch::autograd::variable_list;
 
 Tensor flat(const Tensor& tensor) { return tensor.reshape({-1, tensor.size(-1)}); }
 
+bool casts_to_bfloat16() {
+  return at::autocast::is_autocast_enabled(at::kCPU) && at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16;
+}
+
+// Whether the result is bfloat16.
+bool is_low(const Tensor& x, const Tensor& weight) {
+  return casts_to_bfloat16() || (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16);
+}
+
 // Of float32 all through.
-bool goes_by_blocks(const Tensor& x, const Tensor& weight) {
+bool is_float32_by_blocks(const Tensor& x, const Tensor& weight) {
   return x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.dim() > 0 && x.numel() > 0 &&
          weight.dim() == 2 && cpu::goes_by_blocks(flat(x), weight.t());
 }
 
-// By cpu::product, forward and backward; `type` is the output's.
+// What LinearByProducts needs beside its tensors.
+struct LinearCall {
+  at::ScalarType type;              // of the outputs
+  std::vector<std::size_t> biased;  // the layers that have a bias
+};
+
+// By cpu::products, forward and backward, of one input and one or more layers; `biases` are those of call.biased.
 class LinearByProducts : public torch::autograd::Function<LinearByProducts> {
  public:
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias,
-                        at::ScalarType type) {
+  static variable_list forward(AutogradContext* context, const Tensor& x, at::TensorList weights, at::TensorList biases,
+                               const LinearCall& call) {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     // As LibTorch does: beside frozen weights, as adapters have them, the input need not stay.
-    context->save_for_backward({weight.requires_grad() ? x : Tensor(), x.requires_grad() ? weight : Tensor()});
-    remember_type(context, "x", x);
-    remember_type(context, "weight", weight);
-    if (bias && bias->defined()) remember_type(context, "bias", *bias);
+    variable_list saved{Tensor()};
+    std::vector<Tensor> transposed, bias_of(weights.size());
+    std::vector<std::int64_t> types{static_cast<std::int64_t>(x.scalar_type())}, biased;
+    for (const Tensor& weight : weights) {
+      if (weight.requires_grad()) saved[0] = x;
+      saved.push_back(x.requires_grad() ? weight : Tensor());
+      transposed.push_back(weight.t());
+      types.push_back(static_cast<std::int64_t>(weight.scalar_type()));
+    }
+    for (std::size_t i = 0; i < biases.size(); ++i) {
+      types.push_back(static_cast<std::int64_t>(biases[i].scalar_type()));
+      biased.push_back(static_cast<std::int64_t>(call.biased[i]));
+      bias_of[call.biased[i]] = biases[i];
+    }
+    context->saved_data["biased"] = std::move(biased);
+    context->save_for_backward(std::move(saved));
+    context->saved_data["types"] = std::move(types);
+    variable_list outs = cpu::products(flat(x), transposed, std::vector<at::ScalarType>(weights.size(), call.type), bias_of);
     std::vector<std::int64_t> shape = x.sizes().vec();
-    shape.back() = weight.size(0);
-    return cpu::product(flat(x), weight.t(), type, bias).view(shape);
+    for (Tensor& out : outs) {
+      shape.back() = out.size(1);
+      out = out.view(shape);
+    }
+    return outs;
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &weight = saved[1];
-    const Tensor upstream = flat(grads[0]);
-    variable_list result(4);
+    const auto types = context->saved_data.at("types").toIntVector();
+    const auto type_of = [&](std::size_t input) { return static_cast<at::ScalarType>(types[input]); };
+    const std::size_t layers = grads.size();
+    std::vector<Tensor> upstream;
+    for (const Tensor& grad : grads) upstream.push_back(flat(grad));
+    const auto biased = context->saved_data.at("biased").toIntVector();
+    variable_list result(layers + biased.size() + 2);
     if (context->needs_input_grad(0)) {
+      const std::vector<Tensor> weights(saved.begin() + 1, saved.end());
       std::vector<std::int64_t> shape = grads[0].sizes().vec();
-      shape.back() = weight.size(1);
-      result[0] = multiply(upstream, weight, type_of(context, "x")).view(shape);
+      shape.back() = weights[0].size(1);
+      result[0] = sum(upstream, weights, type_of(0)).view(shape);
     }
-    if (context->needs_input_grad(1)) result[1] = multiply(upstream.t(), flat(x), type_of(context, "weight"));
-    // An absent bias has no edge to ask about.
-    if (context->saved_data.count("bias") > 0 && context->needs_input_grad(2))
-      result[2] = upstream.sum(0, /*keepdim=*/false, type_of(context, "bias"));
+    for (std::size_t i = 0; i < biased.size(); ++i) {
+      const std::size_t input = 1 + layers + i;
+      if (context->needs_input_grad(input))
+        result[input] = upstream[static_cast<std::size_t>(biased[i])].sum(0, /*keepdim=*/false, type_of(input));
+    }
+    std::vector<std::size_t> trained;
+    for (std::size_t i = 0; i < layers; ++i) {
+      if (context->needs_input_grad(1 + i)) trained.push_back(i);
+    }
+    if (trained.empty()) return result;
+    std::vector<Tensor> transposed;
+    std::vector<at::ScalarType> weight_types;
+    for (const std::size_t i : trained) {
+      transposed.push_back(upstream[i].t());
+      weight_types.push_back(type_of(1 + i));
+    }
+    const std::vector<Tensor> weight_grads = each(transposed, flat(saved[0]), weight_types);
+    for (std::size_t i = 0; i < trained.size(); ++i) result[1 + trained[i]] = weight_grads[i];
     return result;
   }
 
  private:
-  static void remember_type(AutogradContext* context, const char* name, const Tensor& tensor) {
-    context->saved_data[name] = static_cast<std::int64_t>(tensor.scalar_type());
-  }
-  static at::ScalarType type_of(AutogradContext* context, const char* name) {
-    return static_cast<at::ScalarType>(context->saved_data.at(name).toInt());
-  }
-
   // Gradients of gradients come from LibTorch's products, which are differentiable.
-  static Tensor multiply(const Tensor& a, const Tensor& b, at::ScalarType type) {
-    if (!c10::GradMode::is_enabled()) return cpu::product(a, b, type);
+  static Tensor differentiable(const Tensor& a, const Tensor& b, at::ScalarType type) {
     if (a.scalar_type() == type && b.scalar_type() == type) return at::mm(a, b);
     return at::mm(a.to(at::kFloat), b.to(at::kFloat)).to(type);
   }
+
+  static Tensor sum(const std::vector<Tensor>& a, const std::vector<Tensor>& b, at::ScalarType type) {
+    if (!c10::GradMode::is_enabled()) return cpu::sum_of_products(a, b, type);
+    Tensor sum = differentiable(a[0], b[0], type);
+    for (std::size_t i = 1; i < a.size(); ++i) sum = sum + differentiable(a[i], b[i], type);
+    return sum;
+  }
+
+  static std::vector<Tensor> each(const std::vector<Tensor>& a, const Tensor& b, const std::vector<at::ScalarType>& types) {
+    if (!c10::GradMode::is_enabled()) return cpu::products(a, b, types, std::vector<Tensor>(a.size()));
+    std::vector<Tensor> products;
+    for (std::size_t i = 0; i < a.size(); ++i) products.push_back(differentiable(a[i], b, types[i]));
+    return products;
+  }
 };
+
+// Biases may be undefined.
+variable_list by_products_of(const Tensor& x, at::TensorList weights, at::TensorList biases, at::ScalarType type) {
+  LinearCall call{type, {}};
+  std::vector<Tensor> defined;
+  for (std::size_t i = 0; i < biases.size(); ++i) {
+    if (!biases[i].defined()) continue;
+    defined.push_back(biases[i]);
+    call.biased.push_back(i);
+  }
+  return LinearByProducts::apply(x, weights, at::TensorList(defined), call);
+}
 
 }  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
   RECORD_FUNCTION("oumi::linear", std::vector<c10::IValue>({x, weight}));
-  const bool casts = at::autocast::is_autocast_enabled(at::kCPU);
-  const bool autocast = casts && at::autocast::get_autocast_dtype(at::kCPU) == at::kBFloat16;
+  const auto by_products = [](const Tensor& input, const Tensor& matrix, const std::optional<Tensor>& added,
+                              at::ScalarType type) { return by_products_of(input, matrix, added.value_or(Tensor()), type)[0]; };
+  const bool casts = at::autocast::is_autocast_enabled(at::kCPU), autocast = casts_to_bfloat16();
   if (!autocast && cpu::has_few_rows(x, weight, bias)) return cpu::linear_of_few_rows(x, weight, bias);
-  const bool low = autocast || (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16);
-  if (low && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2) {
-    if (!cpu::has_bfloat16_products()) return LinearByProducts::apply(x, weight, bias, at::kBFloat16);
+  if (is_low(x, weight) && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2) {
+    if (!cpu::has_bfloat16_products()) return by_products(x, weight, bias, at::kBFloat16);
     // Under autocast, a weight is narrowed once for all its uses.
     const auto narrow = [](const Tensor& tensor) { return at::autocast::cached_cast(at::kBFloat16, tensor, c10::kCPU); };
     const Tensor low_x = autocast ? narrow(x) : x, low_weight = autocast ? narrow(weight) : weight;
     std::optional<Tensor> low_bias = bias;
     if (autocast && bias && bias->defined()) low_bias = narrow(*bias);
-    if (cpu::goes_by_tiles(flat(low_x), low_weight.t()))
-      return LinearByProducts::apply(low_x, low_weight, low_bias, at::kBFloat16);
+    if (cpu::goes_by_tiles(flat(low_x), low_weight.t())) return by_products(low_x, low_weight, low_bias, at::kBFloat16);
     return at::linear(low_x, low_weight, low_bias);
   }
-  if (!casts && goes_by_blocks(x, weight)) return LinearByProducts::apply(x, weight, bias, at::kFloat);
+  if (!casts && is_float32_by_blocks(x, weight)) return by_products(x, weight, bias, at::kFloat);
   return at::linear(x, weight, bias);
+}
+
+std::vector<Tensor> linears(const Tensor& x, at::ArrayRef<Tensor> weights, at::ArrayRef<Tensor> biases) {
+  const bool casts = at::autocast::is_autocast_enabled(at::kCPU);
+  const auto goes = [&](const Tensor& weight, bool low) {
+    if (x.dim() == 0 || x.numel() == 0 || weight.dim() != 2 || is_low(x, weight) != low) return false;
+    return low ? !cpu::has_bfloat16_products() && cpu::goes_by_blocks(flat(x), weight.t())
+               : !casts && is_float32_by_blocks(x, weight);
+  };
+  for (const bool low : {false, true}) {
+    if (!std::all_of(weights.begin(), weights.end(), [&](const Tensor& weight) { return goes(weight, low); })) continue;
+    RECORD_FUNCTION("oumi::linears", std::vector<c10::IValue>({x}));
+    return by_products_of(x, weights, biases, low ? at::kBFloat16 : at::kFloat);
+  }
+  std::vector<Tensor> outs;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    outs.push_back(kernels::linear(x, weights[i], biases[i].defined() ? std::optional<Tensor>(biases[i]) : std::nullopt));
+  }
+  return outs;
 }
 
 }  // namespace oumi::kernels

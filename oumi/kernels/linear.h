@@ -2,6 +2,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "oumi/tensors/tensor_dict.h"
 
@@ -21,5 +22,9 @@ namespace oumi::kernels {
 // Up to four rows of bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a bias added
 // before rounding.
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);
+
+// The same for several layers with one input: biases[i] may be undefined. Where products go by blocks, x is packed once for all
+// of them, forward and backward, and x's gradient is summed before it is rounded; elsewhere these are as many calls of linear.
+std::vector<Tensor> linears(const Tensor& x, at::ArrayRef<Tensor> weights, at::ArrayRef<Tensor> biases);
 
 }  // namespace oumi::kernels

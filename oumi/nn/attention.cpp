@@ -98,9 +98,10 @@ Tensor AttentionImpl::forward(const Tensor& outside, const DecoderContext& conte
     key = qkv.narrow(-1, query_size, key_size);
     value = qkv.narrow(-1, query_size + key_size, key_size);
   } else {
-    query = q_proj(hidden);
-    key = k_proj(hidden);
-    value = v_proj(hidden);
+    const std::vector<Tensor> projected = outputs_of(hidden, {q_proj, k_proj, v_proj});
+    query = projected[0];
+    key = projected[1];
+    value = projected[2];
   }
   if (config_.qk_norm == QkNorm::kAllHeads) {
     query = q_norm(query);

@@ -67,8 +67,8 @@ GatedMlpImpl::GatedMlpImpl(const GatedMlpConfig& config)
 Tensor GatedMlpImpl::forward(const Tensor& outside) {
   const Tensor hidden = enter(parallel_, outside);
   if (!config_.fused_gate_up) {
-    const Tensor gate = gate_proj(hidden);
-    return project_gated(gate, up_proj(hidden));
+    const std::vector<Tensor> projected = outputs_of(hidden, {gate_proj, up_proj});
+    return project_gated(projected[0], projected[1]);
   }
   const Tensor both = gate_up_proj(hidden);
   return project_gated(both.narrow(-1, 0, config_.intermediate_size),

@@ -9,12 +9,15 @@
 #include <c10/core/GradMode.h>
 #include <torch/types.h>
 
+#include <algorithm>
 #include <numeric>
 #include <optional>
+#include <typeinfo>
 #include <utility>
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
+#include "oumi/kernels/linear.h"
 #include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
@@ -102,6 +105,26 @@ Linear row_parallel_linear(std::int64_t in_features, std::int64_t out_features, 
   if (!current_parallel()) return Linear(in_features, out_features, with_bias);
   return Linear(std::shared_ptr<LinearImpl>(
       std::make_shared<RowParallelLinearImpl>(in_features, out_features, with_bias, current_parallel())));
+}
+
+std::vector<Tensor> outputs_of(const Tensor& input, at::ArrayRef<Linear> layers) {
+  const auto is_plain = [&](const Linear& layer) {
+    const LinearImpl& impl = *layer;
+    return !impl.adapter && impl.call_hooks().empty() && !impl.call_wrapper() && input.dim() > 0 &&
+           input.size(-1) == impl.in_features() &&
+           (typeid(impl) == typeid(LinearImpl) || typeid(impl) == typeid(ColumnParallelLinearImpl));
+  };
+  if (std::all_of(layers.begin(), layers.end(), is_plain)) {
+    std::vector<Tensor> weights, biases;
+    for (const Linear& layer : layers) {
+      weights.push_back(layer->weight);
+      biases.push_back(layer->bias);
+    }
+    return kernels::linears(input, weights, biases);
+  }
+  std::vector<Tensor> outputs;
+  for (Linear layer : layers) outputs.push_back(layer(input));
+  return outputs;
 }
 
 Embedding vocab_parallel_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim) {

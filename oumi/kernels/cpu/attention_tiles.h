@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
-#include <vector>
 
+#include "oumi/kernels/cpu/scratch.h"
 #include "oumi/kernels/cpu/simd.h"
 #include "oumi/tensors/tensor_dict.h"
 
@@ -45,15 +45,6 @@ struct Heads {
   T* data;
   std::int64_t batch_stride, stride, head_stride;
 };
-
-// A thread's tiles: kept between calls, so that a step allocates nothing here.
-template <class T>
-T* scratch(std::size_t slot, std::int64_t size) {
-  thread_local std::vector<T> buffers[8];
-  auto& buffer = buffers[slot];
-  if (buffer.size() < static_cast<std::size_t>(size)) buffer.resize(static_cast<std::size_t>(size));
-  return buffer.data();
-}
 
 // The keys that some query of a block sees.
 struct KeyRange {

@@ -29,19 +29,20 @@ OneThread::~OneThread() {
   if (MKL_Set_Num_Threads_Local != nullptr) MKL_Set_Num_Threads_Local(before_);
 }
 
-void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, float alpha, Matrix a, Matrix b, float beta,
-              float* out, std::int64_t out_stride) {
+void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, Matrix a, Matrix b, float beta, float* out,
+              std::int64_t out_stride) {
   if (sgemm_ != nullptr) {
     // Row-major out = a b is column-major out^T = b^T a^T.
     const int m = static_cast<int>(columns), n = static_cast<int>(rows), k = static_cast<int>(inner);
     const int lda = static_cast<int>(b.stride), ldb = static_cast<int>(a.stride), ldc = static_cast<int>(out_stride);
+    const float alpha = 1;
     const char transpose_b = b.layout == Layout::kPlain ? 'N' : 'T', transpose_a = a.layout == Layout::kPlain ? 'N' : 'T';
     sgemm_(&transpose_b, &transpose_a, &m, &n, &k, &alpha, b.data, &lda, a.data, &ldb, &beta, out, &ldc);
     return;
   }
   const c10::AutoGradMode no_grad(false);
   at::Tensor result = at::from_blob(out, {rows, columns}, {out_stride, 1}, at::kFloat);
-  const at::Tensor product = at::mm(as_tensor(a, rows, inner), as_tensor(b, inner, columns)).mul_(alpha);
+  const at::Tensor product = at::mm(as_tensor(a, rows, inner), as_tensor(b, inner, columns));
   if (beta == 0) {
     result.copy_(product);
   } else {

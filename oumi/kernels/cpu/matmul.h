@@ -13,10 +13,10 @@ struct Matrix {
   Layout layout = Layout::kPlain;
 };
 
-// out [rows, columns] = alpha a b + beta out, a [rows, inner], b [inner, columns], all row-major; a kTransposed matrix is
+// out [rows, columns] = a b + beta out, a [rows, inner], b [inner, columns], all row-major; a kTransposed matrix is
 // stored the other way round. The BLAS that LibTorch carries. Hold a OneThread where several threads multiply at once.
-void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, float alpha, Matrix a, Matrix b, float beta,
-              float* out, std::int64_t out_stride);
+void multiply(std::int64_t rows, std::int64_t columns, std::int64_t inner, Matrix a, Matrix b, float beta, float* out,
+              std::int64_t out_stride);
 
 // Keeps this thread's products on this thread. LibTorch tells MKL to start its own threads even inside a parallel region, which
 // costs ten times the product of a tile.

@@ -1,7 +1,8 @@
 // Products of float32 sums by blocks that stay in cache, for processors with AVX2 and without AVX-512.
 //
 // Beside LibTorch's (MKL) they pack each operand once for all threads or once a thread, read bfloat16 where it lies, and give
-// threads small pieces as they come, so that one that was held up does not keep the other waiting.
+// threads small pieces as they come, so that one that was held up does not keep the other waiting. An operand that several
+// products share is packed once for them.
 #pragma once
 
 #include <optional>
@@ -17,9 +18,12 @@ bool has_blocks();
 // columns lie packed, of matching sizes that are large enough to be worth it.
 bool goes_by_blocks(const Tensor& a, const Tensor& b);
 
-// out [m, n] = a b + bias, or out += a b + bias with `add`, for a and b that go by blocks. out is float32, or, without `add`,
-// bfloat16, rounded once; its rows lie packed. bias [n] is float32 or bfloat16, or undefined. Not differentiable. An element's
-// bits depend neither on the other rows and columns nor on the number of threads.
-void multiply_by_blocks(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out, bool add);
+// outs[i] [m, n] = a[i] b[i] + biases[i], or outs[i] += a[i] b[i] + biases[i] with `add`, for pairs that go by blocks. Of a and
+// b, one has a single element, which all products share; biases are b's, with several a undefined. An out is float32, or,
+// without `add`, bfloat16, rounded once; its rows lie packed. A bias [n] is float32 or bfloat16, or undefined. Not
+// differentiable. An element's bits depend neither on the other rows and columns nor on the other products nor on the number of
+// threads.
+void multiply_by_blocks(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ArrayRef<Tensor> biases, at::ArrayRef<Tensor> outs,
+                        bool add);
 
 }  // namespace oumi::kernels::cpu

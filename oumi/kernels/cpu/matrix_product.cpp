@@ -55,12 +55,44 @@ Tensor product(const Tensor& a, const Tensor& b, at::ScalarType type, const std:
   return added.defined() ? at::addmm(added, a, b) : at::mm(a, b);
 }
 
+std::vector<Tensor> products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ArrayRef<at::ScalarType> types,
+                             at::ArrayRef<Tensor> biases) {
+  const auto left = [&](std::size_t i) -> const Tensor& { return a[a.size() == 1 ? 0 : i]; };
+  const auto right = [&](std::size_t i) -> const Tensor& { return b[b.size() == 1 ? 0 : i]; };
+  std::vector<Tensor> outs;
+  bool by_blocks = true;
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    by_blocks =
+        by_blocks && !tiles_take(left(i), right(i), types[i], biases[i]) && blocks_take(left(i), right(i), types[i], biases[i]);
+  }
+  for (std::size_t i = 0; i < types.size(); ++i) {
+    outs.push_back(by_blocks ? at::empty({left(i).size(0), right(i).size(1)}, left(i).options().dtype(types[i]))
+                             : product(left(i), right(i), types[i], biases[i]));
+  }
+  if (by_blocks) multiply_by_blocks(a, b, biases, outs, /*add=*/false);
+  return outs;
+}
+
+Tensor sum_of_products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ScalarType type) {
+  bool by_blocks = is_float_or_bfloat16(type);
+  for (std::size_t i = 0; i < a.size(); ++i) by_blocks = by_blocks && goes_by_blocks(a[i], b[i]);
+  Tensor sum = product(a[0], b[0], by_blocks ? at::kFloat : type);
+  for (std::size_t i = 1; i < a.size(); ++i) {
+    if (by_blocks) {
+      multiply_by_blocks(a[i], b[i], Tensor(), sum, /*add=*/true);
+    } else {
+      sum += product(a[i], b[i], type);
+    }
+  }
+  return sum.to(type);
+}
+
 void product_into(const Tensor& out, const Tensor& a, const Tensor& b) {
   const at::ScalarType type = out.scalar_type();
   if (tiles_take(a, b, type, {})) {
     multiply_by_tiles(a, b, {}, out);
   } else if (blocks_take(a, b, type, {})) {
-    multiply_by_blocks(a, b, {}, out, /*add=*/false);
+    multiply_by_blocks(a, b, Tensor(), out, /*add=*/false);
   } else if (is_widened(a, b, type)) {
     out.copy_(product(a, b, type));
   } else {
@@ -73,7 +105,7 @@ void add_product(const Tensor& sums, const Tensor& a, const Tensor& b) {
   if (sums.scalar_type() == at::kFloat && goes_by_tiles(a, b)) {
     add_by_tiles(sums, a, b);
   } else if (sums.scalar_type() == at::kFloat && goes_by_blocks(a, b)) {
-    multiply_by_blocks(a, b, {}, sums, /*add=*/true);
+    multiply_by_blocks(a, b, Tensor(), sums, /*add=*/true);
   } else {
     Tensor result = sums;
     if (sums.scalar_type() == a.scalar_type()) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <optional>
+#include <vector>
 
 #include "oumi/tensors/tensor_dict.h"
 
@@ -14,6 +15,14 @@ namespace oumi::kernels::cpu {
 
 // a b + bias as `type`. a [m, k], b [k, n] (transposed views are fine), bias [n] or none.
 Tensor product(const Tensor& a, const Tensor& b, at::ScalarType type, const std::optional<Tensor>& bias = {});
+
+// a[i] b[i] + biases[i] as types[i]. Of a and b, one has a single element, which all products share: it is packed once for them
+// where all go by blocks. Biases may be undefined.
+std::vector<Tensor> products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ArrayRef<at::ScalarType> types,
+                             at::ArrayRef<Tensor> biases);
+
+// The sum of a[i] b[i] as `type`, rounded once where all go by blocks.
+Tensor sum_of_products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ScalarType type);
 
 // a b into `out` [m, n], whose rows lie packed.
 void product_into(const Tensor& out, const Tensor& a, const Tensor& b);

@@ -122,12 +122,34 @@ void pack(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
   pack_along<kWidth>(from, count, inner, to);
 }
 
-// out [6, 16] (+)= left right: twelve vectors of sums, two of the right strip and one that holds a value of the left one.
-[[gnu::always_inline]] inline void multiply_strip(std::int64_t inner, const float* left, const float* right, float* out,
+// How a left operand's rows lie. `row(i)` is the operand from there on; `value` is that of one of the six rows from there.
+struct PackedStrips {
+  const float* data;
+  std::int64_t inner;
+  PackedStrips row(std::int64_t i) const { return {data + i * inner, inner}; }
+  const float* value(std::int64_t i, std::int64_t k) const { return data + k * kStripRows + i; }
+};
+struct PlainRows {
+  const float* data;
+  std::int64_t stride;
+  PlainRows row(std::int64_t i) const { return {data + i * stride, stride}; }
+  const float* value(std::int64_t i, std::int64_t k) const { return data + i * stride + k; }
+};
+struct PlainColumns {
+  const float* data;
+  std::int64_t stride;
+  PlainColumns row(std::int64_t i) const { return {data + i, stride}; }
+  const float* value(std::int64_t i, std::int64_t k) const { return data + k * stride + i; }
+};
+
+// out [kRows, 16] (+)= left right. For six rows: twelve vectors of sums, two of the right strip and one that holds a value of
+// the left one.
+template <std::int64_t kRows, class Left>
+[[gnu::always_inline]] inline void multiply_strip(std::int64_t inner, Left left, const float* right, float* out,
                                                   std::int64_t stride, bool add) {
-  __m256 sums[kStripRows][2];
+  __m256 sums[kRows][2];
 #pragma GCC unroll 6
-  for (std::int64_t row = 0; row < kStripRows; ++row) {
+  for (std::int64_t row = 0; row < kRows; ++row) {
     sums[row][0] = sums[row][1] = _mm256_setzero_ps();
     _mm_prefetch(reinterpret_cast<const char*>(out + row * stride), _MM_HINT_T0);
   }
@@ -135,14 +157,14 @@ void pack(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
   for (std::int64_t k = 0; k < inner; ++k) {
     const __m256 first = _mm256_load_ps(right + k * kStripColumns), second = _mm256_load_ps(right + k * kStripColumns + kLanes);
 #pragma GCC unroll 6
-    for (std::int64_t row = 0; row < kStripRows; ++row) {
-      const __m256 value = _mm256_broadcast_ss(left + k * kStripRows + row);
+    for (std::int64_t row = 0; row < kRows; ++row) {
+      const __m256 value = _mm256_broadcast_ss(left.value(row, k));
       sums[row][0] = _mm256_fmadd_ps(value, first, sums[row][0]);
       sums[row][1] = _mm256_fmadd_ps(value, second, sums[row][1]);
     }
   }
 #pragma GCC unroll 6
-  for (std::int64_t row = 0; row < kStripRows; ++row) {
+  for (std::int64_t row = 0; row < kRows; ++row) {
     float* to = out + row * stride;
     if (add) {
       sums[row][0] = _mm256_add_ps(_mm256_loadu_ps(to), sums[row][0]);
@@ -150,6 +172,52 @@ void pack(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
     }
     _mm256_storeu_ps(to, sums[row][0]);
     _mm256_storeu_ps(to + kLanes, sums[row][1]);
+  }
+}
+
+// The last rows, fewer than a strip has.
+template <class Left>
+[[gnu::noinline]] void multiply_low_strip(std::int64_t rows, std::int64_t inner, Left left, const float* right, float* out,
+                                          std::int64_t stride, bool add) {
+  switch (rows) {
+    case 1: return multiply_strip<1>(inner, left, right, out, stride, add);
+    case 2: return multiply_strip<2>(inner, left, right, out, stride, add);
+    case 3: return multiply_strip<3>(inner, left, right, out, stride, add);
+    case 4: return multiply_strip<4>(inner, left, right, out, stride, add);
+    default: return multiply_strip<5>(inner, left, right, out, stride, add);
+  }
+}
+
+template <class Left>
+void multiply_by_strips(const StripProduct& product, Left left) {
+  // Not one more reference through which values would be read again in the loops.
+  const auto [rows, columns, inner, unused, right, right_stride, out, out_stride, add] = product;
+  const auto strip_of_rows = [inner](std::int64_t height, Left from, const float* right_strip, float* to, std::int64_t stride,
+                                     bool adds) {
+    if (height == kStripRows) return multiply_strip<kStripRows>(inner, from, right_strip, to, stride, adds);
+    multiply_low_strip(height, inner, from, right_strip, to, stride, adds);
+  };
+  // A strip of columns stays in the first-level cache while all rows pass.
+  for (std::int64_t column = 0; column < columns; column += kStripColumns) {
+    const float* right_strip = right + column / kStripColumns * right_stride;
+    const std::int64_t width = least(kStripColumns, columns - column);
+    for (std::int64_t row = 0; row < rows; row += kStripRows) {
+      const std::int64_t height = least(kStripRows, rows - row);
+      float* to = out + row * out_stride + column;
+      if (width == kStripColumns) {
+        strip_of_rows(height, left.row(row), right_strip, to, out_stride, add);
+        continue;
+      }
+      alignas(32) float sums[kStripRows * kStripColumns];
+      strip_of_rows(height, left.row(row), right_strip, sums, kStripColumns, false);
+      for (std::int64_t i = 0; i < height; ++i) {
+        for (std::int64_t j = 0; j < width; ++j) {
+          float& value = to[i * out_stride + j];
+          const float sum = sums[i * kStripColumns + j];
+          value = add ? value + sum : sum;
+        }
+      }
+    }
   }
 }
 
@@ -168,31 +236,11 @@ void pack_columns(Lines<BFloat16> from, std::int64_t count, std::int64_t inner, 
   pack<kStripColumns>(from, count, inner, to);
 }
 
-void multiply_strips(const StripProduct& product) {
-  const auto& [rows, columns, inner, left, right, right_stride, out, out_stride, add] = product;
-  // A strip of columns stays in the first-level cache while all rows pass.
-  for (std::int64_t column = 0; column < columns; column += kStripColumns) {
-    const float* right_strip = right + column / kStripColumns * right_stride;
-    const std::int64_t width = least(kStripColumns, columns - column);
-    for (std::int64_t row = 0; row < rows; row += kStripRows) {
-      const float* left_strip = left + row * inner;
-      const std::int64_t height = least(kStripRows, rows - row);
-      float* to = out + row * out_stride + column;
-      if (height == kStripRows && width == kStripColumns) {
-        multiply_strip(inner, left_strip, right_strip, to, out_stride, add);
-        continue;
-      }
-      alignas(32) float sums[kStripRows * kStripColumns];
-      multiply_strip(inner, left_strip, right_strip, sums, kStripColumns, false);
-      for (std::int64_t i = 0; i < height; ++i) {
-        for (std::int64_t j = 0; j < width; ++j) {
-          float& value = to[i * out_stride + j];
-          const float sum = sums[i * kStripColumns + j];
-          value = add ? value + sum : sum;
-        }
-      }
-    }
-  }
+void multiply_strips(const StripProduct& product) { multiply_by_strips(product, PackedStrips{product.left, product.inner}); }
+
+void multiply_plain(const PlainStripProduct& product) {
+  if (product.left_transposed) return multiply_by_strips(product, PlainColumns{product.left, product.left_stride});
+  multiply_by_strips(product, PlainRows{product.left, product.left_stride});
 }
 
 #else
@@ -203,6 +251,7 @@ void pack_rows(Lines<BFloat16>, std::int64_t, std::int64_t, float*) {}
 void pack_columns(Lines<float>, std::int64_t, std::int64_t, float*) {}
 void pack_columns(Lines<BFloat16>, std::int64_t, std::int64_t, float*) {}
 void multiply_strips(const StripProduct&) {}
+void multiply_plain(const PlainStripProduct&) {}
 
 #endif
 

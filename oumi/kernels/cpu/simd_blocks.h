@@ -37,4 +37,12 @@ struct StripProduct {
 };
 void multiply_strips(const StripProduct& product);
 
+// The same with a left operand where it lies, whose rows (or, transposed, columns) are packed `left_stride` apart: for one that
+// is in cache and used too little to be worth packing. Nothing outside it is read.
+struct PlainStripProduct : StripProduct {
+  std::int64_t left_stride;
+  bool left_transposed;
+};
+void multiply_plain(const PlainStripProduct& product);
+
 }  // namespace oumi::kernels::cpu
