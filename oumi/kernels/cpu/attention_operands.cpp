@@ -6,12 +6,8 @@
 #include "oumi/kernels/cpu/simd_blocks.h"
 
 namespace oumi::kernels::cpu {
-namespace {
 
-constexpr std::int64_t kSpare = 8;  // what packing may write beyond its end
 static_assert(kTileStep == kStripColumns);
-
-}  // namespace
 
 void BlasKeys::multiply_rows(const float* rows, std::int64_t stride, std::int64_t count, const KeyPlace& place,
                              float* tile) const {
@@ -33,7 +29,7 @@ StripKeys::StripKeys(const Heads<float>& keys, const AttentionShape& shape, KeyU
   const std::int64_t heads = shape.batch * kv_heads_;
   const auto pack = [&](std::int64_t lines, std::int64_t inner, std::int64_t line_stride, std::int64_t inner_stride) {
     const std::int64_t size = rounded_up(lines, kStripColumns) * inner;
-    const Packed packed{at::empty({heads * size + kSpare}, at::kFloat), size};
+    const Packed packed{at::empty({heads * size}, at::kFloat), size};
     parallel_for(0, heads, grain_of(size), [&](std::int64_t first, std::int64_t last) {
       for (std::int64_t i = first; i < last; ++i) {
         pack_columns(Lines<float>{keys.at(i / kv_heads_, 0, i % kv_heads_), line_stride, inner_stride}, lines, inner,
@@ -67,7 +63,7 @@ void StripKeys::add_tile(const float* tile, std::int64_t count, const KeyPlace& 
 
 StripRows::StripRows(const float* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, std::size_t slot)
     : count_(count), head_dim_(head_dim) {
-  float* packed = scratch<float>(slot, rounded_up(head_dim, kStripColumns) * count + kSpare);
+  float* packed = scratch<float>(slot, rounded_up(head_dim, kStripColumns) * count);
   pack_columns(Lines<float>{rows, 1, stride}, head_dim, count, packed);
   packed_ = packed;
 }

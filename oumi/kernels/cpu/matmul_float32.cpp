@@ -24,7 +24,7 @@ constexpr std::int64_t kPanelInner = 2048, kPanelFloats = 1 << 21;
 constexpr std::int64_t kTailPieces = 4;
 // Strips of the right operand that a thread packs at a time.
 constexpr std::int64_t kPackedStrips = 8;
-// What packing may write beyond a buffer's end.
+// What packing rows may write beyond a buffer's end.
 constexpr std::int64_t kSpare = 8;
 
 // The size of equal parts of `whole`, none larger than `most`, in steps.
@@ -220,7 +220,7 @@ void run_by_blocks(const BlockProducts& products) {
     Panels panels{first_inner, inner, {}};
     std::int64_t needed = 0;
     for (const Right& right : products.rights) needed += rounded_up(right.n, kStripColumns) * inner;
-    float* const begin = memory.at_least(std::min(needed, rounded_up(kPanelFloats, kStripColumns * inner)) + kSpare);
+    float* const begin = memory.at_least(std::min(needed, rounded_up(kPanelFloats, kStripColumns * inner)));
     float* place = begin;
     for (std::size_t right = 0; right < products.rights.size(); ++right) {
       const std::int64_t n = products.rights[right].n, width = part_of(n, kPanelFloats / inner, kStripColumns);

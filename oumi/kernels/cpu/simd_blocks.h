@@ -19,8 +19,8 @@ struct Lines {
 };
 
 // `count` lines of `inner` values each as strips of kStripRows (kStripColumns) lines: [strip][inner][line of the strip], the
-// last strip filled up with zeros. bfloat16 is widened. `to` begins at a multiple of 32 bytes and has 8 floats to spare at its
-// end.
+// last strip filled up with zeros. bfloat16 is widened. `to` begins at a multiple of 32 bytes; pack_rows may write 8 floats
+// beyond its end.
 void pack_rows(Lines<float> from, std::int64_t count, std::int64_t inner, float* to);
 void pack_rows(Lines<BFloat16> from, std::int64_t count, std::int64_t inner, float* to);
 void pack_columns(Lines<float> from, std::int64_t count, std::int64_t inner, float* to);
