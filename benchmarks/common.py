@@ -18,6 +18,7 @@ class Sides:
     def __init__(self, build, python, rounds):
         self.build, self.python, self.rounds = pathlib.Path(build).resolve(), python, rounds
         self.oumi = self.build / "oumi-cpp"
+        self.has_bfloat16 = True  # whether the processor has instructions for its products
 
     def peer(self, script, *arguments):
         return [self.python, ROOT / "benchmarks" / "peers" / script, *map(str, arguments)]

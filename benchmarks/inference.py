@@ -57,14 +57,15 @@ def rows(sides, raw):
             ours, theirs = (side(sides, folder, questions, count, "fp32") for side in (oumi_answers, peer_answers))
             if ours["answers"] != theirs["answers"] or ours["new_tokens"] != count * len(prompts):
                 sys.exit(f"{name}: the answers disagree, nothing is timed: {ours} {theirs}")
-            results = raw[f"inference: {name}"] = interleaved({"oumi": lambda: oumi_answers(sides, folder, questions, count, "bf16"),
-                                                                "hf": lambda: peer_answers(sides, folder, questions, count, "bf16")}, sides.rounds)
+            precision = "bf16" if sides.has_bfloat16 else "fp32"
+            results = raw[f"inference: {name}"] = interleaved({"oumi": lambda: oumi_answers(sides, folder, questions, count, precision),
+                                                                "hf": lambda: peer_answers(sides, folder, questions, count, precision)}, sides.rounds)
             if count == 1:  # prompts a second on both sides, as tokens
                 per_answer = theirs["prompt_tokens_per_second"] / theirs["tokens_per_second"]
                 rates = {side: [r["tokens_per_second"] * per_answer for r in runs] for side, runs in results.items()}
             else:
                 rates = {side: [r["tokens_per_second"] for r in runs] for side, runs in results.items()}
-            table.append((f"SmolLM2-135M, bf16, {name}, tokens/s", spread(rates["oumi"]), spread(rates["hf"]), "", ratio(rates["oumi"], rates["hf"])))
+            table.append((f"SmolLM2-135M, {precision}, {name}, tokens/s", spread(rates["oumi"]), spread(rates["hf"]), "", ratio(rates["oumi"], rates["hf"])))
 
         source = folder / "model.safetensors"
         bench = sides.build / "benchmarks" / "safetensors_bench"

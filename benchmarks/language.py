@@ -50,6 +50,9 @@ def rows(sides, raw, only=None):
         for name, case in CASES.items():
             if only and only not in name:
                 continue
+            if "bf16" in name and not sides.has_bfloat16 and not only:
+                table.append((f"{name}, 4 x 512", "not measured", "without bfloat16 instructions", "", None))
+                continue
             folder = pathlib.Path(scratch) / case["model"]
             if not folder.exists():
                 run(sides.peer("language_model.py", "prepare", folder, case["model"], 64, LENGTH))

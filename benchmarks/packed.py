@@ -98,7 +98,8 @@ def rows(sides, raw):
         whole = {side: measure() for side, measure in
                  measures(sides, folders["tiny"], made, "float32", 5, math.ceil(len(made) / ROWS), 1e-2).items()}
         check("packed samples, tiny", whole, 1e-5)
-        results = interleaved(measures(sides, folders["smollm2-135m"], made, "bfloat16", 2, 1, 1e-4), sides.rounds)
+        dtype = "bfloat16" if sides.has_bfloat16 else "float32"
+        results = interleaved(measures(sides, folders["smollm2-135m"], made, dtype, 2, 1, 1e-4), sides.rounds)
     # Batches differ here, so epochs are compared.
     means = {side: {**runs[0], "losses": [sum(runs[0]["losses"]) / len(runs[0]["losses"])]} for side, runs in results.items()}
     check("packed samples, SmolLM2-135M", means, 2e-2)
@@ -106,7 +107,7 @@ def rows(sides, raw):
     rates = {side: [r["supervised"] / r["epoch_seconds"] for r in runs] for side, runs in results.items()}
     peaks = {side: [r["peak_rss_mib"] for r in runs] for side, runs in results.items()}
     peers = ("padded", "packed")
-    name = "SmolLM2-135M, bf16 weights, samples of GSM8K's lengths packed"
+    name = f"SmolLM2-135M, {'bf16 weights' if dtype == 'bfloat16' else 'fp32'}, samples of GSM8K's lengths packed"
     return [(f"{name}, supervised tokens/s", spread(rates["oumi"]), f"Trainer, padded {spread(rates['padded'])}, TRL, packed {spread(rates['packed'])}", "",
              ratio(rates["oumi"], [max(both) for both in zip(*(rates[peer] for peer in peers))])),
             (f"{name}, peak memory, MiB", spread(peaks["oumi"]), f"Trainer, padded {spread(peaks['padded'])}, TRL, packed {spread(peaks['packed'])}", "",

@@ -3,6 +3,9 @@
 usage: python3 run.py BUILD_FOLDER PEER_PYTHON [--rounds N] [--parts loader,images,...] [--case TEXT] [--data FILE]
 Writes BUILD_FOLDER/bench/report.{md,json} (and scaling.svg) and prints the table. Results are checked before anything is timed: the loaders
 give the same order and pixels, tokenizers the same tokens, and trainings reach the same losses.
+
+Without instructions for bfloat16 PyTorch takes minutes a step in it: there, parts whose precision says nothing are measured in float32, and cases
+that are about bfloat16 only when --case asks for them.
 """
 
 import argparse
@@ -46,6 +49,7 @@ def main():
             parser.error(f"--parts: expected some of {', '.join(PARTS)}, got {part}")
     sides = Sides(arguments.build, arguments.python, arguments.rounds)
     about, raw, rows = environment(sides), {}, []
+    sides.has_bfloat16 = any(name in about["cpu"]["features"] for name in ("avx512_bf16", "amx_bf16"))
     for part in parts:
         rows += PARTS[part](sides, raw, arguments)
 

@@ -15,11 +15,14 @@
 namespace oumi::kernels::cpu {
 namespace {
 
-// Rows of the left operand by inner size stay in the second-level cache (110 KiB), a strip of the right one by inner size in
-// the first (18 KiB).
+// Rows of the left operand by inner size stay in the second-level cache (110 KiB a step), a strip of the right one by inner
+// size in the first (18 KiB).
 constexpr std::int64_t kBlockRows = 96, kBlockInner = 288;
-// The right operand is packed in panels of at most so many inner values and, for all threads together, so many floats (8 MiB).
-constexpr std::int64_t kPanelInner = 2048, kPanelFloats = 1 << 21;
+// So many inner values of the left operand are packed at a time (216 KiB): sums are read and written once for all of them.
+constexpr std::int64_t kGroupInner = 576;
+// The right operand is packed in panels of at most so many inner values and, for all threads together, so many floats (2 MiB:
+// with 8, the shapes of SmolLM2-135M took a tenth longer).
+constexpr std::int64_t kPanelInner = 1024, kPanelFloats = 1 << 19;
 // How many pieces the last block of each thread is cut into.
 constexpr std::int64_t kTailPieces = 4;
 // Strips of the right operand that a thread packs at a time.
@@ -143,8 +146,9 @@ void multiply_rows(const BlockProducts& products, const Panels& panels, const Ro
   const auto output_of = [&](const Panel& panel) -> const Output& {
     return products.outputs[left * products.rights.size() + panel.right];
   };
-  const std::int64_t step = part_of(panels.inner, kBlockInner, 1);
-  float* packed = left_memory.at_least(rounded_up(rows, kStripRows) * step + kSpare);
+  const std::int64_t step = part_of(panels.inner, kBlockInner, 1), group = part_of(panels.inner, kGroupInner, step);
+  const std::int64_t packed_rows = rounded_up(rows, kStripRows);
+  float* packed = left_memory.at_least(packed_rows * group + kSpare);
   // Sums that are to be rounded wait here, panel after panel.
   const bool rounds = output_of(panels.list[0]).rounded != nullptr;
   float* waiting = rounds ? sums_memory.at_least(rows * panels.columns()) : nullptr;
@@ -156,16 +160,30 @@ void multiply_rows(const BlockProducts& products, const Panels& panels, const Ro
       if (rounds) sums += rows * panel.columns;
     }
   };
-  for (std::int64_t first = 0; first < panels.inner; first += step) {
-    const std::int64_t inner = std::min(step, panels.inner - first), place = panels.first_inner + first;
-    if (from.is_bfloat16) {
-      pack_rows(from.lines<BFloat16>(row, place), rows, inner, packed);
-    } else {
-      pack_rows(from.lines<float>(row, place), rows, inner, packed);
-    }
+  // Calls action(first inner value, how many) for the steps of a group.
+  const auto for_steps = [&](std::int64_t begin, auto&& action) {
+    const std::int64_t end = std::min(begin + group, panels.inner);
+    for (std::int64_t first = begin; first < end; first += step) action(first, std::min(step, end - first));
+  };
+  for (std::int64_t begin = 0; begin < panels.inner; begin += group) {
+    for_steps(begin, [&](std::int64_t first, std::int64_t inner) {
+      float* to = packed + (first - begin) * packed_rows;
+      if (from.is_bfloat16) {
+        pack_rows(from.lines<BFloat16>(row, panels.first_inner + first), rows, inner, to);
+      } else {
+        pack_rows(from.lines<float>(row, panels.first_inner + first), rows, inner, to);
+      }
+    });
+    // All steps of a group for a strip of columns, while its sums are in cache.
     for_panels([&](const Panel& panel, float* sums, std::int64_t stride) {
-      multiply_strips({rows, panel.columns, inner, packed, panel.packed + first * kStripColumns, panels.strip_stride(), sums,
-                       stride, place > 0 || products.add});
+      for (std::int64_t column = 0; column < panel.columns; column += kStripColumns) {
+        const float* strip = panel.packed + column / kStripColumns * panels.strip_stride();
+        for_steps(begin, [&](std::int64_t first, std::int64_t inner) {
+          multiply_strips({rows, std::min(kStripColumns, panel.columns - column), inner, packed + (first - begin) * packed_rows,
+                           strip + first * kStripColumns, panels.strip_stride(), sums + column, stride,
+                           panels.first_inner + first > 0 || products.add});
+        });
+      }
     });
   }
   if (panels.first_inner + panels.inner < products.k) return;
