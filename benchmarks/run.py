@@ -50,17 +50,23 @@ def main():
     sides = Sides(arguments.build, arguments.python, arguments.rounds)
     about, raw, rows = environment(sides), {}, []
     sides.has_bfloat16 = any(name in about["cpu"]["features"] for name in ("avx512_bf16", "amx_bf16"))
-    for part in parts:
-        rows += PARTS[part](sides, raw, arguments)
-
-    table = f"{heading(about, sides.rounds)}\n\n| | oumi.cpp | Hugging Face | plain PyTorch | ratio to the peer |\n|---|---|---|---|---|\n"
-    table += "".join(f"| {name} | {a} | {b} | {c} | {f'{value:.2f}' if value else ''} |\n" for name, a, b, c, value in rows)
     out = sides.build / "bench"
     out.mkdir(exist_ok=True)
+    for part in parts:
+        rows += PARTS[part](sides, raw, arguments)
+        # After each part: what was measured stays when a later one is stopped.
+        table = write(out, about, arguments.rounds, rows, raw)
+    print(table)
+
+
+def write(out, about, rounds, rows, raw):
+    """report.md and report.json in `out`; gives the former's text."""
+    table = f"{heading(about, rounds)}\n\n| | oumi.cpp | Hugging Face | plain PyTorch | ratio to the peer |\n|---|---|---|---|---|\n"
+    table += "".join(f"| {name} | {a} | {b} | {c} | {f'{value:.2f}' if value else ''} |\n" for name, a, b, c, value in rows)
     (out / "report.md").write_text(table)
     columns = ("name", "oumi", "hugging_face", "torch", "ratio")
-    (out / "report.json").write_text(json.dumps({**about, "rounds": sides.rounds, "table": [dict(zip(columns, row)) for row in rows], "runs": raw}, indent=1))
-    print(table)
+    (out / "report.json").write_text(json.dumps({**about, "rounds": rounds, "table": [dict(zip(columns, row)) for row in rows], "runs": raw}, indent=1))
+    return table
 
 
 if __name__ == "__main__":

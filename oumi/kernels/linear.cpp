@@ -33,10 +33,12 @@ bool is_low(const Tensor& x, const Tensor& weight) {
   return casts_to_bfloat16() || (x.scalar_type() == at::kBFloat16 && weight.scalar_type() == at::kBFloat16);
 }
 
-// Of float32 all through.
-bool is_float32_by_blocks(const Tensor& x, const Tensor& weight) {
-  return x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.dim() > 0 && x.numel() > 0 &&
-         weight.dim() == 2 && cpu::goes_by_blocks(flat(x), weight.t());
+bool has_rows(const Tensor& x) { return x.dim() > 0 && x.numel() > 0; }
+
+// Of float32 all through. `rows` is x, flat.
+bool is_float32_by_blocks(const Tensor& rows, const Tensor& weight) {
+  return rows.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && weight.dim() == 2 &&
+         cpu::goes_by_blocks(rows, weight.t());
 }
 
 // What LinearByProducts needs beside its tensors.
@@ -157,7 +159,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
                               at::ScalarType type) { return by_products_of(input, matrix, added.value_or(Tensor()), type)[0]; };
   const bool casts = at::autocast::is_autocast_enabled(at::kCPU), autocast = casts_to_bfloat16();
   if (!autocast && cpu::has_few_rows(x, weight, bias)) return cpu::linear_of_few_rows(x, weight, bias);
-  if (is_low(x, weight) && cpu::have_loops({x, weight}) && x.dim() > 0 && x.numel() > 0 && weight.dim() == 2) {
+  if (is_low(x, weight) && cpu::have_loops({x, weight}) && has_rows(x) && weight.dim() == 2) {
     if (!cpu::has_bfloat16_products()) return by_products(x, weight, bias, at::kBFloat16);
     // Under autocast, a weight is narrowed once for all its uses.
     const auto narrow = [](const Tensor& tensor) { return at::autocast::cached_cast(at::kBFloat16, tensor, c10::kCPU); };
@@ -167,16 +169,17 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
     if (cpu::goes_by_tiles(flat(low_x), low_weight.t())) return by_products(low_x, low_weight, low_bias, at::kBFloat16);
     return at::linear(low_x, low_weight, low_bias);
   }
-  if (!casts && is_float32_by_blocks(x, weight)) return by_products(x, weight, bias, at::kFloat);
+  if (!casts && has_rows(x) && is_float32_by_blocks(flat(x), weight)) return by_products(x, weight, bias, at::kFloat);
   return at::linear(x, weight, bias);
 }
 
 std::vector<Tensor> linears(const Tensor& x, at::ArrayRef<Tensor> weights, at::ArrayRef<Tensor> biases) {
   const bool casts = at::autocast::is_autocast_enabled(at::kCPU);
+  const Tensor rows = has_rows(x) ? flat(x) : Tensor();
   const auto goes = [&](const Tensor& weight, bool low) {
-    if (x.dim() == 0 || x.numel() == 0 || weight.dim() != 2 || is_low(x, weight) != low) return false;
-    return low ? !cpu::has_bfloat16_products() && cpu::goes_by_blocks(flat(x), weight.t())
-               : !casts && is_float32_by_blocks(x, weight);
+    if (!rows.defined() || weight.dim() != 2 || is_low(x, weight) != low) return false;
+    return low ? !cpu::has_bfloat16_products() && cpu::goes_by_blocks(rows, weight.t())
+               : !casts && is_float32_by_blocks(rows, weight);
   };
   for (const bool low : {false, true}) {
     if (!std::all_of(weights.begin(), weights.end(), [&](const Tensor& weight) { return goes(weight, low); })) continue;
