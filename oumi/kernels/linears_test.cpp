@@ -8,6 +8,7 @@
 
 #include "oumi/base/strings.h"
 #include "oumi/kernels/cpu/matmul_float32.h"
+#include "oumi/kernels/cpu/matrix_product.h"
 #include "oumi/kernels/linear.h"
 #include "oumi/kernels/testing/gradcheck.h"
 
@@ -134,6 +135,18 @@ TEST(Linears, HaveGradientsOfGradients) {
   const auto second = second_of(made, linears(made.x, made.weights, made.biases)), wanted = second_of(exact, one_by_one(exact));
   for (std::size_t i = 0; i < 2; ++i)
     oumi::testing::expect_close(second[i], wanted[i], {1e-4, 1e-5 * wanted[i].abs().max().item<double>()}, cat("second ", i));
+}
+
+TEST(Linears, RestOnProductsOfAnyTypesAndBiases) {
+  at::manual_seed(25);
+  const Tensor x = at::randn({64, 128}), w = at::randn({128, 96}), other = at::randn({128, 48}), y = at::randn({80, 128});
+  const Tensor bias = at::randn({96}), bias_of_y = at::randn({96}), none;
+  const auto mixed = cpu::products(x, {w, other}, {at::kFloat, at::kBFloat16}, {bias, none});
+  EXPECT_TRUE(mixed[0].equal(cpu::product(x, w, at::kFloat, bias)));
+  EXPECT_TRUE(mixed[1].equal(cpu::product(x, other, at::kBFloat16)));
+  const auto lefts = cpu::products({x, y}, w, {at::kFloat, at::kBFloat16}, {bias, bias_of_y});
+  EXPECT_TRUE(lefts[0].equal(cpu::product(x, w, at::kFloat, bias)));
+  EXPECT_TRUE(lefts[1].equal(cpu::product(y, w, at::kBFloat16, bias_of_y)));
 }
 
 TEST(Linears, TakeEmptyAndOddInputsAsLinearDoes) {

@@ -20,9 +20,9 @@ bool goes_by_blocks(const Tensor& a, const Tensor& b);
 
 // outs[i] [m, n] = a[i] b[i] + biases[i], or outs[i] += a[i] b[i] + biases[i] with `add`, for pairs that go by blocks. Of a and
 // b, one has a single element, which all products share; biases are b's, with several a undefined. An out is float32, or,
-// without `add`, bfloat16, rounded once; its rows lie packed. A bias [n] is float32 or bfloat16, or undefined. Not
-// differentiable. An element's bits depend neither on the other rows and columns nor on the other products nor on the number of
-// threads.
+// without `add`, bfloat16, rounded once, and with several b all are of one type; its rows lie packed. A bias [n] is float32 or
+// bfloat16, or undefined. Not differentiable. An element's bits depend neither on the other rows and columns nor on the other
+// products nor on the number of threads.
 void multiply_by_blocks(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ArrayRef<Tensor> biases, at::ArrayRef<Tensor> outs,
                         bool add);
 

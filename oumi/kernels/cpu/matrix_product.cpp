@@ -62,8 +62,10 @@ std::vector<Tensor> products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at:
   std::vector<Tensor> outs;
   bool by_blocks = true;
   for (std::size_t i = 0; i < types.size(); ++i) {
-    by_blocks =
-        by_blocks && !tiles_take(left(i), right(i), types[i], biases[i]) && blocks_take(left(i), right(i), types[i], biases[i]);
+    // One left operand's results wait together for rounding; a bias belongs to a right one.
+    const bool fits_together = a.size() == 1 ? types[i] == types[0] : !biases[i].defined();
+    by_blocks = by_blocks && fits_together && !tiles_take(left(i), right(i), types[i], biases[i]) &&
+                blocks_take(left(i), right(i), types[i], biases[i]);
   }
   for (std::size_t i = 0; i < types.size(); ++i) {
     outs.push_back(by_blocks ? at::empty({left(i).size(0), right(i).size(1)}, left(i).options().dtype(types[i]))
