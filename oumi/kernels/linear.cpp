@@ -158,7 +158,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   const auto by_products = [](const Tensor& input, const Tensor& matrix, const std::optional<Tensor>& added,
                               at::ScalarType type) { return by_products_of(input, matrix, added.value_or(Tensor()), type)[0]; };
   const bool casts = at::autocast::is_autocast_enabled(at::kCPU), autocast = casts_to_bfloat16();
-  if (!autocast && cpu::has_few_rows(x, weight, bias)) return cpu::linear_of_few_rows(x, weight, bias);
+  if (!casts && cpu::has_few_rows(x, weight, bias)) return cpu::linear_of_few_rows(x, weight, bias);
   if (is_low(x, weight) && cpu::have_loops({x, weight}) && has_rows(x) && weight.dim() == 2) {
     if (!cpu::has_bfloat16_products()) return by_products(x, weight, bias, at::kBFloat16);
     // Under autocast, a weight is narrowed once for all its uses.

@@ -28,7 +28,7 @@ Tensor add_rounded(const Tensor& base, const Tensor& delta) {
   const std::int64_t width = base.size(-1);
   cpu::for_rows(delta.size(0), width, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t at = first * width; at < last * width; at += width) {
-      cpu::simd().add_scaled_bfloat16(from + at, 1, sum + at, width);
+      cpu::simd().bfloat16.add_scaled(from + at, 1, sum + at, width);
       cpu::simd().narrow(sum + at, to + at, width);
     }
   });

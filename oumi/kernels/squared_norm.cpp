@@ -19,7 +19,7 @@ double squared_norm(const Tensor& tensor) {
   cpu::parallel_for(0, blocks, cpu::grain_of(2 * kBlock), [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t block = first; block < last; ++block) {
       const auto* from = values + block * kBlock;
-      sums[static_cast<std::size_t>(block)] = cpu::simd().dot_bfloat16(from, from, std::min(kBlock, size - block * kBlock));
+      sums[static_cast<std::size_t>(block)] = cpu::simd().bfloat16.dot(from, from, std::min(kBlock, size - block * kBlock));
     }
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);

@@ -80,7 +80,7 @@ class TiledAttention : public torch::autograd::Function<TiledAttention> {
     AttentionResult result;
     if (by_bfloat16(q)) {
       result = attention_forward_bfloat16(q, k, v, visible, scores);
-    } else if (q.scalar_type() == at::kBFloat16 && q.size(1) <= kFewQueries) {
+    } else if (q.size(1) <= kFewQueries) {
       result = attention_forward_few_queries(q, k, v, visible, scores);
     } else {
       result = attention_forward_float32(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), visible, scores);

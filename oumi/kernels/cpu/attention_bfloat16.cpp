@@ -136,7 +136,7 @@ void run_backward_task(const BFloat16Backward& in, const AttentionTask& task, co
   const BFloat16* grad_out_transposed = transpose_rows(grad_out, rows, D, scratch<BFloat16>(4, kQueries * D));
   float delta[kQueries];
   for (std::int64_t r = 0; r < rows; ++r)
-    delta[r] = simd().dot_bfloat16(in.out.at(b, t + r, h), in.grad_out.at(b, t + r, h), D);
+    delta[r] = simd().bfloat16.dot(in.out.at(b, t + r, h), in.grad_out.at(b, t + r, h), D);
   std::fill_n(grad_rows, filled * D, 0.0f);
   for_tiles(range_of(begin, end, rows), [&](const KeyTile& tile) {
     const std::int64_t place = tile.block * D * kKeys + tile.first;

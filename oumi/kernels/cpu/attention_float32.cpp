@@ -83,7 +83,7 @@ void run_backward_task(const Float32Backward<Form>& in, const AttentionTask& tas
   const std::int32_t* begin = visible.begin.const_data_ptr<int>() + b * T + t;
   const std::int32_t* end = visible.end.const_data_ptr<int>() + b * T + t;
   float delta[kQueries];
-  for (std::int64_t r = 0; r < rows; ++r) delta[r] = simd().dot(in.out.at(b, t + r, h), in.grad_out.at(b, t + r, h), D);
+  for (std::int64_t r = 0; r < rows; ++r) delta[r] = simd().float32.dot(in.out.at(b, t + r, h), in.grad_out.at(b, t + r, h), D);
   const float *q = in.q.at(b, t, h), *grad_out = in.grad_out.at(b, t, h);
   const typename Form::Rows q_rows(q, in.q.stride, rows, D, 3), grad_rows(grad_out, in.grad_out.stride, rows, D, 4);
   for_key_tiles(range_of(begin, end, rows), [&](std::int64_t s, std::int64_t keys) {

@@ -15,7 +15,7 @@ bool is_differentiated(const std::optional<Tensor>& tensor) { return tensor && t
 }  // namespace
 
 bool has_few_rows(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias) {
-  const auto fits = [](const Tensor& tensor) { return has_loops(tensor) && tensor.scalar_type() == at::kBFloat16; };
+  const auto fits = [&](const Tensor& tensor) { return has_loops(tensor) && tensor.scalar_type() == x.scalar_type(); };
   if (!fits(x) || !fits(weight) || (bias && bias->defined() && !fits(*bias))) return false;
   if (x.dim() == 0 || x.numel() == 0 || weight.dim() != 2 || !weight.is_contiguous() || x.size(-1) != weight.size(1))
     return false;
@@ -28,11 +28,14 @@ Tensor linear_of_few_rows(const Tensor& x, const Tensor& weight, const std::opti
   std::vector<std::int64_t> shape = x.sizes().vec();
   shape.back() = outputs;
   const Tensor wide = x.to(at::kFloat).contiguous(), sums = at::empty({rows, outputs}, wide.options());
-  const FewRows product{pointer<float>(wide), pointer<BFloat16>(weight), pointer<float>(sums), rows, width, outputs};
-  parallel_for(0, outputs, grain_of(2 * rows * width),
-               [&](std::int64_t first, std::int64_t last) { simd().few_rows(product, first, last); });
+  by_type(x.scalar_type(), [&](auto value) {
+    using T = decltype(value);
+    const FewRows<T> product{pointer<float>(wide), pointer<T>(weight), pointer<float>(sums), rows, width, outputs};
+    parallel_for(0, outputs, grain_of(2 * rows * width),
+                 [&](std::int64_t first, std::int64_t last) { simd().loops<T>().few_rows(product, first, last); });
+  });
   if (bias && bias->defined()) sums.add_(*bias);
-  return sums.to(at::kBFloat16).view(shape);
+  return sums.to(x.scalar_type()).view(shape);
 }
 
 }  // namespace oumi::kernels::cpu

@@ -92,11 +92,12 @@ constexpr std::int64_t kFilterBlock = 24;
 // In `winners`: no pixel, ReLU was flat.
 constexpr std::uint8_t kNoWinner = 4;
 
-// A few rows times a bfloat16 matrix that is read once: out[row, n] = x[row] . weight[n]. x [rows, width],
+// A few rows times a matrix that is read once: out[row, n] = x[row] . weight[n]. x [rows, width],
 // weight [outputs, width], out [rows, out_stride].
+template <class T>
 struct FewRows {
   const float* x;
-  const BFloat16* weight;
+  const T* weight;
   float* out;
   std::int64_t rows, width, out_stride;
 };
@@ -110,6 +111,11 @@ struct RowLoops {
   void (*gated_backward)(const Gated<T>&, std::int64_t first, std::int64_t last);
   void (*rotary)(const Rotary<T>&, std::int64_t first, std::int64_t last);
   void (*cross_entropy)(const CrossEntropy<T>&, std::int64_t first, std::int64_t last);
+  float (*dot)(const T* a, const T* b, std::int64_t size);
+  // to += factor * from.
+  void (*add_scaled)(const T* from, float factor, float* to, std::int64_t size);
+  // The outputs from first to last.
+  void (*few_rows)(const FewRows<T>&, std::int64_t first, std::int64_t last);
 };
 
 struct SimdLoops {
@@ -141,12 +147,6 @@ struct SimdLoops {
                                          float* grad_weight, float* grad_bias);
   void (*conv_relu_pool_backward_image)(const ConvReluPool&, const float* weight, const std::uint8_t* winners,
                                         const float* grad_out, float* grad_image, float* scratch);
-  float (*dot)(const float* a, const float* b, std::int64_t size);
-  float (*dot_bfloat16)(const BFloat16* a, const BFloat16* b, std::int64_t size);
-  // to += factor * from.
-  void (*add_scaled_bfloat16)(const BFloat16* from, float factor, float* to, std::int64_t size);
-  // The outputs from first to last.
-  void (*few_rows)(const FewRows&, std::int64_t first, std::int64_t last);
   // Rounds a row of floats.
   void (*narrow)(const float* from, BFloat16* to, std::int64_t size);
   // Rounds two rows into pairs, the first row's value in the low half.
