@@ -19,8 +19,8 @@ namespace oumi::kernels {
 // once with the bias in them. Gradients of gradients are LibTorch's products. x and weight are saved for backward as at::linear
 // does: beside a frozen weight, x is not.
 //
-// Up to four rows of bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a bias added
-// before rounding.
+// Up to four rows of float32 or bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a
+// bias added before rounding.
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);
 
 // The same for several layers with one input: biases[i] may be undefined. Where products go by blocks, x is packed once for all

@@ -80,7 +80,7 @@ TEST_F(BlockProductTest, OfBFloat16IsThatOfItsValues) {
     const Tensor result = product(a, b);
     EXPECT_TRUE(result.equal(product(a.to(at::kFloat), b.to(at::kFloat))));
     const Tensor rounded = at::empty({150, 90}, a.options());
-    cpu::multiply_by_blocks(a, b, Tensor(), rounded, /*add=*/false);
+    cpu::multiply_by_blocks(cpu::ProductTerm{a, b}, {}, rounded, /*add=*/false);
     EXPECT_TRUE(rounded.equal(result.to(at::kBFloat16)));
   }
 }

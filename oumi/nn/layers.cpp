@@ -17,6 +17,7 @@
 #include "oumi/distributed/tensor_parallel.h"
 #include "oumi/kernels/conv_relu_pool.h"
 #include "oumi/kernels/linear.h"
+#include "oumi/kernels/linears_with_updates.h"
 #include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
@@ -51,6 +52,8 @@ void LinearImpl::share_weight(const Tensor& shared) {
   if (parameters_.contains("weight")) parameters_.erase("weight");
   weight = shared;
 }
+
+std::optional<kernels::LowRankFactors> LinearAdapter::update() const { return std::nullopt; }
 
 Tensor LinearImpl::forward(const Tensor& input) {
   if (input.dim() == 0 || input.size(-1) != in_features_) throw_shape(cat("[*, ", in_features_, "]"), input);

@@ -5,11 +5,15 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "oumi/tensors/module.h"
 
 namespace oumi {
 class TensorParallel;
+}
+namespace oumi::kernels {
+struct LowRankFactors;
 }
 
 namespace oumi::nn {
@@ -22,6 +26,8 @@ class LinearAdapter {
   virtual Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& bias) = 0;
   // The layer's weight as a dense tensor, where the adapter holds it in another form; undefined where it does not.
   virtual Tensor dense_weight() const { return {}; }
+  // The low-rank product of the input that is all it adds to the layer's own, so that layers with one input can go together.
+  virtual std::optional<kernels::LowRankFactors> update() const;
 };
 
 // y = x W^T + b.

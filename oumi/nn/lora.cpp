@@ -6,8 +6,7 @@
 
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
-#include "oumi/kernels/linear.h"
-#include "oumi/kernels/low_rank_update.h"
+#include "oumi/kernels/linears_with_updates.h"
 #include "oumi/nn/parallel_layers.h"
 #include "oumi/nn/parameter_scope.h"
 
@@ -40,14 +39,22 @@ Tensor LoraAdapter::factor(const Linear& layer) const {
 }
 
 Tensor LoraAdapter::forward(const Tensor& input, const Tensor& weight, const Tensor& bias) {
-  const Tensor result = base_ ? base_->forward(input, weight, bias) : kernels::linear(input, weight, bias);
   Tensor adapted = input;
-  if (options_.dropout > 0 && lora_A_->is_training()) {
+  if (drops()) {
     const bool spread_input = dynamic_cast<const SplitLayer*>(lora_A_.get()) != nullptr;
     adapted = dropout_inside(spread_input ? parallel_ : nullptr, adapted.to(lora_A_->weight.scalar_type()), options_.dropout,
                              /*train=*/true);
   }
-  return kernels::low_rank_update(result, adapted, factor(lora_A_), factor(lora_B_), options_.scaling);
+  if (!base_) return kernels::linears_with_updates(input, adapted, weight, bias, factors())[0];
+  const auto [a, b, scaling] = factors();
+  return kernels::low_rank_update(base_->forward(input, weight, bias), adapted, a, b, scaling);
+}
+
+kernels::LowRankFactors LoraAdapter::factors() const { return {factor(lora_A_), factor(lora_B_), options_.scaling}; }
+
+std::optional<kernels::LowRankFactors> LoraAdapter::update() const {
+  if (base_ || drops()) return std::nullopt;
+  return factors();
 }
 
 Tensor LoraAdapter::delta() const {

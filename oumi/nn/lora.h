@@ -36,6 +36,7 @@ class LoraAdapter final : public LinearAdapter {
   // decides; the result has the base's.
   Tensor forward(const Tensor& input, const Tensor& weight, const Tensor& bias) override;
   Tensor dense_weight() const override { return base_ ? base_->dense_weight() : Tensor(); }
+  std::optional<kernels::LowRankFactors> update() const override;
 
   // scaling * B A in float32: [out_features, in_features], as much of it as the layer has.
   Tensor delta() const;
@@ -47,6 +48,8 @@ class LoraAdapter final : public LinearAdapter {
 
  private:
   Tensor factor(const Linear& layer) const;
+  kernels::LowRankFactors factors() const;
+  bool drops() const { return options_.dropout > 0 && lora_A_->is_training(); }
 
   Linear lora_A_, lora_B_;
   LoraOptions options_;

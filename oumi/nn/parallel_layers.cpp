@@ -18,6 +18,7 @@
 #include "oumi/base/error.h"
 #include "oumi/base/strings.h"
 #include "oumi/kernels/linear.h"
+#include "oumi/kernels/linears_with_updates.h"
 #include "oumi/nn/parameter_scope.h"
 
 namespace oumi::nn {
@@ -110,17 +111,23 @@ Linear row_parallel_linear(std::int64_t in_features, std::int64_t out_features, 
 std::vector<Tensor> outputs_of(const Tensor& input, at::ArrayRef<Linear> layers) {
   const auto is_plain = [&](const Linear& layer) {
     const LinearImpl& impl = *layer;
-    return !impl.adapter && impl.call_hooks().empty() && !impl.call_wrapper() && input.dim() > 0 &&
+    return impl.call_hooks().empty() && !impl.call_wrapper() && input.dim() > 0 &&
            input.size(-1) == impl.in_features() &&
            (typeid(impl) == typeid(LinearImpl) || typeid(impl) == typeid(ColumnParallelLinearImpl));
   };
   if (std::all_of(layers.begin(), layers.end(), is_plain)) {
     std::vector<Tensor> weights, biases;
+    std::vector<kernels::LowRankFactors> updates;
+    std::size_t adapters = 0;
     for (const Linear& layer : layers) {
       weights.push_back(layer->weight);
       biases.push_back(layer->bias);
+      if (!layer->adapter) continue;
+      ++adapters;
+      if (auto update = layer->adapter->update()) updates.push_back(*std::move(update));
     }
-    return kernels::linears(input, weights, biases);
+    if (adapters == 0) return kernels::linears(input, weights, biases);
+    if (updates.size() == layers.size()) return kernels::linears_with_updates(input, input, weights, biases, updates);
   }
   std::vector<Tensor> outputs;
   for (Linear layer : layers) outputs.push_back(layer(input));

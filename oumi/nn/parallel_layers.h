@@ -65,8 +65,9 @@ class ParallelRmsNormImpl : public RmsNormImpl, public SplitLayer {
 // `pieces`: the sizes of what lies one after another in the output: {out_features}, or {q, k, v} of a fused projection.
 Linear column_parallel_linear(std::int64_t in_features, const std::vector<std::int64_t>& pieces, bool with_bias);
 Linear row_parallel_linear(std::int64_t in_features, std::int64_t out_features, bool with_bias);
-// The outputs of such column-parallel (or plain) layers for one input [*, in_features], by one operation (kernels::linears)
-// unless one of them has an adapter or a hook, or is of another class.
+// The outputs of such column-parallel (or plain) layers for one input [*, in_features], by one operation: kernels::linears or,
+// with LoRA on all of them, kernels::linears_with_updates. One by one where one has another adapter or a hook, or is of another
+// class.
 std::vector<Tensor> outputs_of(const Tensor& input, at::ArrayRef<Linear> layers);
 Embedding vocab_parallel_embedding(std::int64_t num_embeddings, std::int64_t embedding_dim);
 RmsNorm parallel_rms_norm(std::int64_t size, RmsNormOptions options);

@@ -18,13 +18,16 @@ namespace {
 // Rows of the left operand by inner size stay in the second-level cache (110 KiB a step), a strip of the right one by inner
 // size in the first (18 KiB).
 constexpr std::int64_t kBlockRows = 96, kBlockInner = 288;
-// So many inner values of the left operand are packed at a time (216 KiB): sums are read and written once for all of them.
-constexpr std::int64_t kGroupInner = 576;
+// At most so many inner values of the left operand are packed at a time (240 KiB): sums are read and written once for all of
+// them. Two steps, and what a low-rank term adds to them.
+constexpr std::int64_t kGroupInner = 640;
 // The right operand is packed in panels of at most so many inner values and, for all threads together, so many floats (2 MiB:
 // with 8, the shapes of SmolLM2-135M took a tenth longer).
 constexpr std::int64_t kPanelInner = 1024, kPanelFloats = 1 << 19;
 // How many pieces the last block of each thread is cut into.
 constexpr std::int64_t kTailPieces = 4;
+// For so few columns of the right operand, rows of the left one are read where they lie.
+constexpr std::int64_t kThinColumns = 48;
 // Strips of the right operand that a thread packs at a time.
 constexpr std::int64_t kPackedStrips = 8;
 // What packing rows may write beyond a buffer's end.
@@ -52,50 +55,110 @@ Operand operand_of(const Tensor& tensor, std::int64_t line_dimension) {
           tensor.stride(1 - line_dimension)};
 }
 
-struct Left {
-  Operand rows;
-  std::int64_t m;
-};
+// Operands of an inner size. `lefts` and `rights` have one element for all outputs or one for each.
+struct Term {
+  c10::SmallVector<Operand, 4> lefts, rights;
+  std::int64_t k;
 
-struct Right {
-  Operand columns;
-  std::int64_t n;
-  const float* bias;  // [n] or null
+  const Operand& left(std::size_t output) const { return lefts[lefts.size() == 1 ? 0 : output]; }
+  const Operand& right(std::size_t output) const { return rights[rights.size() == 1 ? 0 : output]; }
 };
 
 struct Output {
   float* sums;  // one of the two
   BFloat16* rounded;
   std::int64_t stride;  // of its rows
+  const float* bias;    // [columns] or null
 };
 
-// Every left operand times every right one.
+// Outputs are the sums of their terms: of several left operands by one right one, or of one left operand by several right ones.
+// Output i belongs to the left operand i or to the right operand i.
 struct BlockProducts {
-  c10::SmallVector<Left, 4> lefts;
-  c10::SmallVector<Right, 4> rights;
-  c10::SmallVector<Output, 4> outputs;  // [left][right]
-  std::int64_t k;
+  c10::SmallVector<Term, 4> terms;
+  c10::SmallVector<std::int64_t, 4> rows, columns;  // of the left operands, of the right ones
+  c10::SmallVector<Output, 4> outputs;
   bool add;
+
+  std::int64_t inner() const {
+    std::int64_t sum = 0;
+    for (const Term& term : terms) sum += term.k;
+    return sum;
+  }
 };
 
-// A part of a right operand, packed for all threads: [strip][inner][kStripColumns].
+// A part of a right operand, packed for all threads: for each segment [strip][inner][kStripColumns].
 struct Panel {
   std::size_t right;
   std::int64_t first_column, columns;
   float* packed;
+
+  std::int64_t strips() const { return divided_up(columns, kStripColumns); }
 };
+
+// Inner values of one term.
+struct Segment {
+  std::size_t term;
+  std::int64_t first, inner;
+  std::int64_t before;  // inner values of the segments before it
+
+  float* strip(const Panel& panel, std::int64_t index) const {
+    return panel.packed + (panel.strips() * before + index * inner) * kStripColumns;
+  }
+};
+
+// Inner values that are multiplied at once: a part of a segment.
+struct Step {
+  Segment segment;
+  std::int64_t first, inner;  // `first` in the segment
+};
+
+// Steps for which sums stay in cache.
+using Group = c10::SmallVector<Step, 4>;
 
 // The panels that are in memory at once, of the same inner values.
 struct Panels {
-  std::int64_t first_inner, inner;
+  c10::SmallVector<Segment, 4> segments;
+  bool is_first, is_last;  // of the inner values
   c10::SmallVector<Panel, 8> list;
+
   std::int64_t columns() const {
     std::int64_t sum = 0;
     for (const Panel& panel : list) sum += panel.columns;
     return sum;
   }
-  std::int64_t strip_stride() const { return inner * kStripColumns; }
+  std::int64_t inner() const { return segments.back().before + segments.back().inner; }
 };
+
+// The inner values [begin, end) of all terms one after another.
+c10::SmallVector<Segment, 4> segments_of(const BlockProducts& products, std::int64_t begin, std::int64_t end) {
+  c10::SmallVector<Segment, 4> segments;
+  std::int64_t term_begin = 0;
+  for (std::size_t term = 0; term < products.terms.size(); ++term) {
+    const std::int64_t term_end = term_begin + products.terms[term].k;
+    const std::int64_t first = std::max(begin, term_begin), last = std::min(end, term_end);
+    if (first < last) segments.push_back({term, first - term_begin, last - first, first - begin});
+    term_begin = term_end;
+  }
+  return segments;
+}
+
+c10::SmallVector<Group, 4> groups_of(const Panels& panels) {
+  c10::SmallVector<Group, 4> groups;
+  std::int64_t size = kGroupInner;
+  for (const Segment& segment : panels.segments) {
+    const std::int64_t step = part_of(segment.inner, kBlockInner, 1);
+    for (std::int64_t first = 0; first < segment.inner; first += step) {
+      const std::int64_t inner = std::min(step, segment.inner - first);
+      if (size + inner > kGroupInner) {
+        groups.emplace_back();
+        size = 0;
+      }
+      groups.back().push_back({segment, first, inner});
+      size += inner;
+    }
+  }
+  return groups;
+}
 
 // Calls `action` with 0 ... count - 1, each once, on all threads, whichever is free.
 void for_each_piece(std::int64_t count, c10::function_ref<void(std::int64_t)> action) {
@@ -105,30 +168,36 @@ void for_each_piece(std::int64_t count, c10::function_ref<void(std::int64_t)> ac
   });
 }
 
-void pack_strips(const Right& right, const Panels& panels, const Panel& panel, std::int64_t first_strip) {
-  const std::int64_t column = first_strip * kStripColumns;
-  const std::int64_t columns = std::min(kPackedStrips * kStripColumns, panel.columns - column);
-  float* to = panel.packed + first_strip * panels.strip_stride();
-  if (right.columns.is_bfloat16) {
-    pack_columns(right.columns.lines<BFloat16>(panel.first_column + column, panels.first_inner), columns, panels.inner, to);
+// `count` lines of an operand, from `line` and `first` on, by pack_rows or pack_columns.
+template <class T>
+using Packing = void (*)(Lines<T>, std::int64_t count, std::int64_t inner, float* to);
+
+void pack(const Operand& from, std::int64_t line, std::int64_t count, std::int64_t first, std::int64_t inner, float* to,
+          Packing<float> plain, Packing<BFloat16> widening) {
+  if (from.is_bfloat16) {
+    widening(from.lines<BFloat16>(line, first), count, inner, to);
   } else {
-    pack_columns(right.columns.lines<float>(panel.first_column + column, panels.first_inner), columns, panels.inner, to);
+    plain(from.lines<float>(line, first), count, inner, to);
   }
 }
 
 void pack_panels(const BlockProducts& products, const Panels& panels) {
   struct Piece {
     const Panel* panel;
+    const Segment* segment;
     std::int64_t first_strip;
   };
   c10::SmallVector<Piece, 64> pieces;
   for (const Panel& panel : panels.list) {
-    for (std::int64_t strip = 0; strip < divided_up(panel.columns, kStripColumns); strip += kPackedStrips)
-      pieces.push_back({&panel, strip});
+    for (const Segment& segment : panels.segments) {
+      for (std::int64_t strip = 0; strip < panel.strips(); strip += kPackedStrips) pieces.push_back({&panel, &segment, strip});
+    }
   }
   for_each_piece(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
-    const auto& [panel, first_strip] = pieces[static_cast<std::size_t>(i)];
-    pack_strips(products.rights[panel->right], panels, *panel, first_strip);
+    const auto& [panel, segment, strip] = pieces[static_cast<std::size_t>(i)];
+    const std::int64_t column = strip * kStripColumns, columns = std::min(kPackedStrips * kStripColumns, panel->columns - column);
+    pack(products.terms[segment->term].right(panel->right), panel->first_column + column, columns, segment->first, segment->inner,
+         segment->strip(*panel, strip), pack_columns, pack_columns);
   });
 }
 
@@ -138,62 +207,77 @@ struct RowPiece {
   std::int64_t row, rows;
 };
 
+// A left operand that each right one has its own of, or that is used too little, is not packed.
+bool lies_where_it_is_read(const BlockProducts& products, const Panels& panels, const RowPiece& piece, const Step& step) {
+  const Term& term = products.terms[step.segment.term];
+  return !term.left(piece.left).is_bfloat16 &&
+         ((term.lefts.size() > 1 && term.rights.size() > 1) || panels.columns() <= kThinColumns);
+}
+
+// A strip of columns of `out` (+)= the left operand's rows where they lie.
+void multiply_in_place(const Operand& left, const RowPiece& piece, const Step& step, StripProduct product) {
+  const Lines<float> lines = left.lines<float>(piece.row, step.segment.first + step.first);
+  product.left = lines.data;
+  const bool transposed = lines.line_stride == 1;
+  multiply_plain({product, transposed ? lines.inner_stride : lines.line_stride, transposed});
+}
+
 // Those rows of the panels' columns.
-void multiply_rows(const BlockProducts& products, const Panels& panels, const RowPiece& piece) {
+void multiply_rows(const BlockProducts& products, const Panels& panels, const c10::SmallVector<Group, 4>& groups,
+                   const RowPiece& piece) {
   thread_local ScratchMemory<float> left_memory, sums_memory;
   const auto& [left, row, rows] = piece;
-  const Operand& from = products.lefts[left].rows;
-  const auto output_of = [&](const Panel& panel) -> const Output& {
-    return products.outputs[left * products.rights.size() + panel.right];
-  };
-  const std::int64_t step = part_of(panels.inner, kBlockInner, 1), group = part_of(panels.inner, kGroupInner, step);
   const std::int64_t packed_rows = rounded_up(rows, kStripRows);
-  float* packed = left_memory.at_least(packed_rows * group + kSpare);
+  float* packed = left_memory.at_least(packed_rows * std::min(kGroupInner, panels.inner()) + kSpare);
   // Sums that are to be rounded wait here, panel after panel.
-  const bool rounds = output_of(panels.list[0]).rounded != nullptr;
+  const bool rounds = products.outputs[left + panels.list[0].right].rounded != nullptr;
   float* waiting = rounds ? sums_memory.at_least(rows * panels.columns()) : nullptr;
   const auto for_panels = [&](auto&& action) {
     float* sums = waiting;
     for (const Panel& panel : panels.list) {
-      const Output& out = output_of(panel);
-      action(panel, rounds ? sums : out.sums + row * out.stride + panel.first_column, rounds ? panel.columns : out.stride);
+      const Output& out = products.outputs[left + panel.right];
+      action(panel, out, rounds ? sums : out.sums + row * out.stride + panel.first_column, rounds ? panel.columns : out.stride);
       if (rounds) sums += rows * panel.columns;
     }
   };
-  // Calls action(first inner value, how many) for the steps of a group.
-  const auto for_steps = [&](std::int64_t begin, auto&& action) {
-    const std::int64_t end = std::min(begin + group, panels.inner);
-    for (std::int64_t first = begin; first < end; first += step) action(first, std::min(step, end - first));
-  };
-  for (std::int64_t begin = 0; begin < panels.inner; begin += group) {
-    for_steps(begin, [&](std::int64_t first, std::int64_t inner) {
-      float* to = packed + (first - begin) * packed_rows;
-      if (from.is_bfloat16) {
-        pack_rows(from.lines<BFloat16>(row, panels.first_inner + first), rows, inner, to);
-      } else {
-        pack_rows(from.lines<float>(row, panels.first_inner + first), rows, inner, to);
+  bool adds = products.add || !panels.is_first;
+  for (const Group& group : groups) {
+    float* to = packed;
+    for (const Step& step : group) {
+      if (!lies_where_it_is_read(products, panels, piece, step)) {
+        pack(products.terms[step.segment.term].left(left), row, rows, step.segment.first + step.first, step.inner, to, pack_rows,
+             pack_rows);
       }
-    });
+      to += packed_rows * step.inner;
+    }
     // All steps of a group for a strip of columns, while its sums are in cache.
-    for_panels([&](const Panel& panel, float* sums, std::int64_t stride) {
-      for (std::int64_t column = 0; column < panel.columns; column += kStripColumns) {
-        const float* strip = panel.packed + column / kStripColumns * panels.strip_stride();
-        for_steps(begin, [&](std::int64_t first, std::int64_t inner) {
-          multiply_strips({rows, std::min(kStripColumns, panel.columns - column), inner, packed + (first - begin) * packed_rows,
-                           strip + first * kStripColumns, panels.strip_stride(), sums + column, stride,
-                           panels.first_inner + first > 0 || products.add});
-        });
+    for_panels([&](const Panel& panel, const Output&, float* sums, std::int64_t stride) {
+      for (std::int64_t strip = 0; strip < panel.strips(); ++strip) {
+        const std::int64_t column = strip * kStripColumns;
+        const float* from = packed;
+        bool adds_step = adds;
+        for (const Step& step : group) {
+          const StripProduct product{rows, std::min(kStripColumns, panel.columns - column), step.inner, from,
+                                     step.segment.strip(panel, strip) + step.first * kStripColumns, 0, sums + column, stride,
+                                     adds_step};
+          if (lies_where_it_is_read(products, panels, piece, step)) {
+            multiply_in_place(products.terms[step.segment.term].left(left + panel.right), piece, step, product);
+          } else {
+            multiply_strips(product);
+          }
+          from += packed_rows * step.inner;
+          adds_step = true;
+        }
       }
     });
+    adds = true;
   }
-  if (panels.first_inner + panels.inner < products.k) return;
-  for_panels([&](const Panel& panel, float* sums, std::int64_t stride) {
-    const float* bias = products.rights[panel.right].bias;
-    const Output& out = output_of(panel);
-    for (std::int64_t i = 0; i < rows && (bias != nullptr || rounds); ++i) {
+  if (!panels.is_last) return;
+  for_panels([&](const Panel& panel, const Output& out, float* sums, std::int64_t stride) {
+    for (std::int64_t i = 0; i < rows && (out.bias != nullptr || rounds); ++i) {
       float* line = sums + i * stride;
-      if (bias != nullptr) {
-        for (std::int64_t j = 0; j < panel.columns; ++j) line[j] += bias[panel.first_column + j];
+      if (out.bias != nullptr) {
+        for (std::int64_t j = 0; j < panel.columns; ++j) line[j] += out.bias[panel.first_column + j];
       }
       if (rounds) simd().narrow(line, out.rounded + (row + i) * out.stride + panel.first_column, panel.columns);
     }
@@ -211,8 +295,8 @@ void add_pieces(RowPieces& pieces, const RowPiece& whole, std::int64_t rows) {
 RowPieces row_pieces(const BlockProducts& products) {
   const std::int64_t threads = at::get_num_threads();
   RowPieces blocks, pieces;
-  for (std::size_t left = 0; left < products.lefts.size(); ++left) {
-    const std::int64_t m = products.lefts[left].m;
+  for (std::size_t left = 0; left < products.rows.size(); ++left) {
+    const std::int64_t m = products.rows[left];
     const std::int64_t count = rounded_up(divided_up(m, kBlockRows), std::min(threads, divided_up(m, kStripRows)));
     add_pieces(blocks, {left, 0, m}, rounded_up(divided_up(m, count), kStripRows));
   }
@@ -227,21 +311,23 @@ void multiply_panels(const BlockProducts& products, const Panels& panels) {
   if (panels.list.empty()) return;
   pack_panels(products, panels);
   const RowPieces pieces = row_pieces(products);
+  const auto groups = groups_of(panels);
   for_each_piece(static_cast<std::int64_t>(pieces.size()),
-                 [&](std::int64_t i) { multiply_rows(products, panels, pieces[static_cast<std::size_t>(i)]); });
+                 [&](std::int64_t i) { multiply_rows(products, panels, groups, pieces[static_cast<std::size_t>(i)]); });
 }
 
 void run_by_blocks(const BlockProducts& products) {
   thread_local ScratchMemory<float> memory;  // the calling thread's, which the others read and fill
-  for (std::int64_t first_inner = 0; first_inner < products.k; first_inner += kPanelInner) {
-    const std::int64_t inner = std::min(kPanelInner, products.k - first_inner);
-    Panels panels{first_inner, inner, {}};
+  const std::int64_t whole = products.inner();
+  for (std::int64_t first = 0; first < whole; first += kPanelInner) {
+    const std::int64_t inner = std::min(kPanelInner, whole - first);
+    Panels panels{segments_of(products, first, first + inner), first == 0, first + inner == whole, {}};
     std::int64_t needed = 0;
-    for (const Right& right : products.rights) needed += rounded_up(right.n, kStripColumns) * inner;
+    for (const std::int64_t columns : products.columns) needed += rounded_up(columns, kStripColumns) * inner;
     float* const begin = memory.at_least(std::min(needed, rounded_up(kPanelFloats, kStripColumns * inner)));
     float* place = begin;
-    for (std::size_t right = 0; right < products.rights.size(); ++right) {
-      const std::int64_t n = products.rights[right].n, width = part_of(n, kPanelFloats / inner, kStripColumns);
+    for (std::size_t right = 0; right < products.columns.size(); ++right) {
+      const std::int64_t n = products.columns[right], width = part_of(n, kPanelFloats / inner, kStripColumns);
       for (std::int64_t column = 0; column < n; column += width) {
         const std::int64_t columns = std::min(width, n - column), size = rounded_up(columns, kStripColumns) * inner;
         if (place > begin && place - begin + size > kPanelFloats) {
@@ -271,23 +357,27 @@ bool goes_by_blocks(const Tensor& a, const Tensor& b) {
   return m >= 32 && n >= kStripColumns && k >= 32 && m * n * k >= (1 << 20);
 }
 
-void multiply_by_blocks(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ArrayRef<Tensor> biases, at::ArrayRef<Tensor> outs,
-                        bool add) {
-  BlockProducts products{{}, {}, {}, a[0].size(1), add};
-  for (const Tensor& left : a) products.lefts.push_back({operand_of(left, 0), left.size(0)});
-  c10::SmallVector<Tensor, 4> held;
-  for (std::size_t i = 0; i < b.size(); ++i) {
-    held.push_back(biases[i].defined() ? biases[i].to(at::kFloat).contiguous() : Tensor());
-    products.rights.push_back({operand_of(b[i], 1), b[i].size(1), pointer<float>(held.back())});
+void multiply_by_blocks(at::ArrayRef<ProductTerm> terms, at::ArrayRef<Tensor> biases, at::ArrayRef<Tensor> outs, bool add) {
+  BlockProducts products{{}, {}, {}, {}, add};
+  for (const Tensor& left : terms[0].a) products.rows.push_back(left.size(0));
+  for (const Tensor& right : terms[0].b) products.columns.push_back(right.size(1));
+  for (const ProductTerm& term : terms) {
+    Term& made = products.terms.emplace_back();
+    made.k = term.a[0].size(1);
+    for (const Tensor& left : term.a) made.lefts.push_back(operand_of(left, 0));
+    for (const Tensor& right : term.b) made.rights.push_back(operand_of(right, 1));
   }
-  // Sums that are to be rounded and have to wait for further panels.
-  c10::SmallVector<Tensor, 4> waiting;
-  for (const Tensor& out : outs) {
-    const bool rounds = out.scalar_type() != at::kFloat, waits = rounds && products.k > kPanelInner;
+  // `waiting`: sums that are to be rounded and have to wait for further panels.
+  c10::SmallVector<Tensor, 4> wide_biases, waiting;
+  for (std::size_t i = 0; i < outs.size(); ++i) {
+    const Tensor& out = outs[i];
+    const bool rounds = out.scalar_type() != at::kFloat, waits = rounds && products.inner() > kPanelInner;
     waiting.push_back(waits ? at::empty(out.sizes(), out.options().dtype(at::kFloat)) : Tensor());
+    wide_biases.push_back(!biases.empty() && biases[i].defined() ? biases[i].to(at::kFloat).contiguous() : Tensor());
     const Tensor& sums = waits ? waiting.back() : out;
     products.outputs.push_back({rounds && !waits ? nullptr : pointer<float>(sums),
-                                rounds && !waits ? pointer<BFloat16>(out) : nullptr, sums.stride(0)});
+                                rounds && !waits ? pointer<BFloat16>(out) : nullptr, sums.stride(0),
+                                pointer<float>(wide_biases.back())});
   }
   run_by_blocks(products);
   for (std::size_t i = 0; i < outs.size(); ++i) {

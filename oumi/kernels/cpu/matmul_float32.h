@@ -18,12 +18,18 @@ bool has_blocks();
 // columns lie packed, of matching sizes that are large enough to be worth it.
 bool goes_by_blocks(const Tensor& a, const Tensor& b);
 
-// outs[i] [m, n] = a[i] b[i] + biases[i], or outs[i] += a[i] b[i] + biases[i] with `add`, for pairs that go by blocks. Of a and
-// b, one has a single element, which all products share; biases are b's, with several a undefined. An out is float32, or,
-// without `add`, bfloat16, rounded once, and with several b all are of one type; its rows lie packed. A bias [n] is float32 or
-// bfloat16, or undefined. Not differentiable. An element's bits depend neither on the other rows and columns nor on the other
-// products nor on the number of threads.
-void multiply_by_blocks(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ArrayRef<Tensor> biases, at::ArrayRef<Tensor> outs,
-                        bool add);
+// Operands of one or more products: `a` matrices [m, k] and `b` matrices [k, n], each one for all products or one a product.
+struct ProductTerm {
+  at::ArrayRef<Tensor> a, b;
+};
+
+// outs[i] [m, n] = the sum of all terms' a[i] b[i] + biases[i], or outs[i] += that with `add`. Of the first term's a and b, one
+// has a single element, which all products share and which is packed once; a term after it may have an a of float32 for each b,
+// such as low-rank factors (there, any k will do). Matrices are of float32 or bfloat16, their rows or columns lie packed; the
+// first term's go by blocks. An out is float32, or, without `add`, bfloat16, rounded once, and with several b all are of one
+// type; its rows lie packed. A bias [n] is float32 or bfloat16, or undefined; `biases` is empty when there are none. Not
+// differentiable. An element's bits depend neither on the other rows and columns nor on the other products nor on the number of
+// threads.
+void multiply_by_blocks(at::ArrayRef<ProductTerm> terms, at::ArrayRef<Tensor> biases, at::ArrayRef<Tensor> outs, bool add);
 
 }  // namespace oumi::kernels::cpu

@@ -45,7 +45,7 @@ Tensor product(const Tensor& a, const Tensor& b, at::ScalarType type, const std:
   }
   if (blocks_take(a, b, type, added)) {
     const Tensor out = at::empty({a.size(0), b.size(1)}, a.options().dtype(type));
-    multiply_by_blocks(a, b, added, out, /*add=*/false);
+    multiply_by_blocks(ProductTerm{a, b}, added, out, /*add=*/false);
     return out;
   }
   if (is_widened(a, b, type)) {
@@ -71,22 +71,25 @@ std::vector<Tensor> products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at:
     outs.push_back(by_blocks ? at::empty({left(i).size(0), right(i).size(1)}, left(i).options().dtype(types[i]))
                              : product(left(i), right(i), types[i], biases[i]));
   }
-  if (by_blocks) multiply_by_blocks(a, b, biases, outs, /*add=*/false);
+  if (by_blocks) multiply_by_blocks(ProductTerm{a, b}, biases, outs, /*add=*/false);
   return outs;
 }
 
 Tensor sum_of_products(at::ArrayRef<Tensor> a, at::ArrayRef<Tensor> b, at::ScalarType type) {
-  bool by_blocks = is_float_or_bfloat16(type);
-  for (std::size_t i = 0; i < a.size(); ++i) by_blocks = by_blocks && goes_by_blocks(a[i], b[i]);
-  Tensor sum = product(a[0], b[0], by_blocks ? at::kFloat : type);
-  for (std::size_t i = 1; i < a.size(); ++i) {
-    if (by_blocks) {
-      multiply_by_blocks(a[i], b[i], Tensor(), sum, /*add=*/true);
-    } else {
-      sum += product(a[i], b[i], type);
-    }
+  bool by_blocks = true;
+  std::vector<ProductTerm> terms;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    by_blocks = by_blocks && !tiles_take(a[i], b[i], type, {}) && blocks_take(a[i], b[i], type, {});
+    terms.push_back({a[i], b[i]});
   }
-  return sum.to(type);
+  if (by_blocks) {
+    const Tensor sum = at::empty({a[0].size(0), b[0].size(1)}, a[0].options().dtype(type));
+    multiply_by_blocks(terms, {}, sum, /*add=*/false);
+    return sum;
+  }
+  Tensor sum = product(a[0], b[0], type);
+  for (std::size_t i = 1; i < a.size(); ++i) sum += product(a[i], b[i], type);
+  return sum;
 }
 
 void product_into(const Tensor& out, const Tensor& a, const Tensor& b) {
@@ -94,7 +97,7 @@ void product_into(const Tensor& out, const Tensor& a, const Tensor& b) {
   if (tiles_take(a, b, type, {})) {
     multiply_by_tiles(a, b, {}, out);
   } else if (blocks_take(a, b, type, {})) {
-    multiply_by_blocks(a, b, Tensor(), out, /*add=*/false);
+    multiply_by_blocks(ProductTerm{a, b}, {}, out, /*add=*/false);
   } else if (is_widened(a, b, type)) {
     out.copy_(product(a, b, type));
   } else {
@@ -107,7 +110,7 @@ void add_product(const Tensor& sums, const Tensor& a, const Tensor& b) {
   if (sums.scalar_type() == at::kFloat && goes_by_tiles(a, b)) {
     add_by_tiles(sums, a, b);
   } else if (sums.scalar_type() == at::kFloat && goes_by_blocks(a, b)) {
-    multiply_by_blocks(a, b, Tensor(), sums, /*add=*/true);
+    multiply_by_blocks(ProductTerm{a, b}, {}, sums, /*add=*/true);
   } else {
     Tensor result = sums;
     if (sums.scalar_type() == a.scalar_type()) {
