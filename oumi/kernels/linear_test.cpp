@@ -11,25 +11,28 @@
 namespace oumi::kernels {
 namespace {
 
-Tensor random(at::IntArrayRef shape) { return at::randn(shape, at::kDouble).to(at::kBFloat16); }
+Tensor random(at::IntArrayRef shape, at::ScalarType type = at::kBFloat16) { return at::randn(shape, at::kDouble).to(type); }
 
 Tensor wide(const Tensor& tensor) { return tensor.to(at::kDouble); }
 
 TEST(Linear, OfFewRowsIsRoundedOnce) {
   at::manual_seed(3);
   const c10::AutoGradMode no_grad(false);
-  for (const std::int64_t rows : {1, 2, 4, 5}) {
-    for (const auto& [width, outputs] : {std::pair{1, 1}, std::pair{576, 192}, std::pair{33, 7}, std::pair{1000, 513}}) {
-      const Tensor x = random({rows, 1, width}), weight = random({outputs, width}), bias = random({outputs});
-      for (const std::optional<Tensor>& b : {std::optional<Tensor>(), std::optional<Tensor>(bias)}) {
-        const Tensor exact = at::linear(wide(x), wide(weight), b ? std::optional<Tensor>(wide(*b)) : std::nullopt);
-        const Tensor result = kernels::linear(x, weight, b);
-        ASSERT_EQ(result.scalar_type(), at::kBFloat16);
-        ASSERT_EQ(result.sizes(), exact.sizes());
-        // Half a unit in bfloat16's last place, and what float32 sums lose where terms cancel.
-        const Tensor lost = at::linear(wide(x).abs(), wide(weight).abs()).mul(2e-6);
-        const Tensor bound = exact.abs().mul(1.0 / 256).add(lost);
-        EXPECT_TRUE((wide(result) - exact).abs().le(bound).all().item<bool>()) << rows << " x " << width << " x " << outputs;
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    for (const std::int64_t rows : {1, 2, 4, 5}) {
+      for (const auto& [width, outputs] : {std::pair{1, 1}, std::pair{576, 192}, std::pair{33, 7}, std::pair{1000, 513}}) {
+        const Tensor x = random({rows, 1, width}, type), weight = random({outputs, width}, type), bias = random({outputs}, type);
+        for (const std::optional<Tensor>& b : {std::optional<Tensor>(), std::optional<Tensor>(bias)}) {
+          const Tensor exact = at::linear(wide(x), wide(weight), b ? std::optional<Tensor>(wide(*b)) : std::nullopt);
+          const Tensor result = kernels::linear(x, weight, b);
+          ASSERT_EQ(result.scalar_type(), type);
+          ASSERT_EQ(result.sizes(), exact.sizes());
+          // Half a unit in the type's last place, and what float32 sums lose where terms cancel.
+          const Tensor lost = at::linear(wide(x).abs(), wide(weight).abs()).mul(2e-6);
+          const Tensor bound = exact.abs().mul(type == at::kFloat ? 1.2e-7 : 1.0 / 256).add(lost);
+          EXPECT_TRUE((wide(result) - exact).abs().le(bound).all().item<bool>())
+              << type << " " << rows << " x " << width << " x " << outputs;
+        }
       }
     }
   }

@@ -40,21 +40,10 @@ struct UpdateCall {
   std::vector<double> scalings;
 };
 
-// The ranks of all layers side by side.
-struct Ranks {
-  explicit Ranks(at::ArrayRef<Tensor> factors) {
-    for (std::size_t i = 0; i < factors.size(); i += 2) {
-      first.push_back(all);
-      sizes.push_back(factors[i].size(0));
-      all += sizes.back();
-    }
-  }
-  // The columns of layer i.
-  Tensor part(const Tensor& columns, std::size_t i) const { return columns.narrow(1, first[i], sizes[i]); }
-
-  std::vector<std::int64_t> first, sizes;
-  std::int64_t all = 0;
-};
+// The columns of layer i in a matrix that has those of all layers side by side.
+Tensor part_of(const Tensor& columns, std::size_t i, std::int64_t rank) {
+  return columns.narrow(1, static_cast<std::int64_t>(i) * rank, rank);
+}
 
 // The a of all layers, one below the other.
 Tensor stacked(at::ArrayRef<Tensor> factors) {
@@ -70,13 +59,13 @@ class LinearsWithUpdates : public torch::autograd::Function<LinearsWithUpdates> 
   static variable_list forward(AutogradContext* context, const Tensor& x, const Tensor& adapted, at::TensorList weights,
                                at::TensorList biases, at::TensorList factors, const UpdateCall& call) {
     const std::size_t layers = weights.size();
-    const Ranks ranks(factors);
+    const std::int64_t rank = factors[0].size(0), ranks = rank * static_cast<std::int64_t>(layers);
     const Tensor rows = packed_matrix(matrix_of(x)), adapted_rows = adapted.is_same(x) ? rows : packed_matrix(matrix_of(adapted));
-    const Tensor reduced = by_blocks(ProductTerm{adapted_rows, stacked(factors).t()}, {rows.size(0), ranks.all}, at::kFloat);
+    const Tensor reduced = by_blocks(ProductTerm{adapted_rows, stacked(factors).t()}, {rows.size(0), ranks}, at::kFloat);
     std::vector<Tensor> transposed, parts, scaled, bias_of(layers), outs;
     for (std::size_t i = 0; i < layers; ++i) {
       transposed.push_back(weights[i].t());
-      parts.push_back(ranks.part(reduced, i));
+      parts.push_back(part_of(reduced, i, rank));
       scaled.push_back((factors[2 * i + 1] * call.scalings[i]).t());
       outs.push_back(at::empty({rows.size(0), weights[i].size(0)}, x.options().dtype(call.type)));
     }
@@ -105,7 +94,7 @@ class LinearsWithUpdates : public torch::autograd::Function<LinearsWithUpdates> 
     const std::vector<Tensor> weights(saved.begin() + 2 + static_cast<std::ptrdiff_t>(2 * layers), saved.end());
     const auto scalings = context->saved_data["scalings"].toDoubleVector();
     const bool same = context->saved_data["same"].toBool(), twice = c10::GradMode::is_enabled();
-    const Ranks ranks(factors);
+    const std::int64_t rank = factors[0].size(0);
     const Tensor &adapted = saved[0], rows = packed_matrix(matrix_of(adapted)), a = stacked(factors);
     const std::int64_t count = rows.size(0);
     const auto product = [&](const Tensor& left, const Tensor& right, at::ScalarType type) {
@@ -122,7 +111,7 @@ class LinearsWithUpdates : public torch::autograd::Function<LinearsWithUpdates> 
     for (std::size_t i = 0; i < layers; ++i) {
       upstream.push_back(packed_matrix(matrix_of(grads[i])));
       const std::size_t b = first_factor + 2 * i + 1;
-      if (needs(b)) result[b] = product(upstream[i].t(), ranks.part(reduced, i), at::kFloat) * scalings[i];
+      if (needs(b)) result[b] = product(upstream[i].t(), part_of(reduced, i, rank), at::kFloat) * scalings[i];
     }
     bool needs_a = false;
     for (std::size_t i = 0; i < layers; ++i) needs_a = needs_a || needs(first_factor + 2 * i);
@@ -134,7 +123,7 @@ class LinearsWithUpdates : public torch::autograd::Function<LinearsWithUpdates> 
     if (needs_a) {
       const Tensor grad = product(rows.t(), reduced_grad, at::kFloat);
       for (std::size_t i = 0; i < layers; ++i) {
-        if (needs(first_factor + 2 * i)) result[first_factor + 2 * i] = ranks.part(grad, i).t().contiguous();
+        if (needs(first_factor + 2 * i)) result[first_factor + 2 * i] = part_of(grad, i, rank).t().contiguous();
       }
     }
     if (needs(1) && !same) result[1] = product(reduced_grad, a, adapted.scalar_type()).view(adapted.sizes());
@@ -173,7 +162,7 @@ bool go_together(const Tensor& x, const Tensor& adapted, at::ArrayRef<Tensor> we
     if (bias.defined() && (!cpu::has_loops(bias) || bias.dim() != 1 || bias.size(0) != weight.size(0))) return false;
     const bool fits = a.scalar_type() == at::kFloat && b.scalar_type() == at::kFloat && cpu::is_packed_matrix(a) &&
                       cpu::is_packed_matrix(b) && a.size(0) > 0 && a.size(0) == b.size(1) && a.size(1) == weight.size(1) &&
-                      b.size(0) == weight.size(0);
+                      b.size(0) == weight.size(0) && a.size(0) == updates[0].a.size(0);
     if (!fits) return false;
   }
   return true;
@@ -184,9 +173,15 @@ bool go_together(const Tensor& x, const Tensor& adapted, at::ArrayRef<Tensor> we
 std::vector<Tensor> linears_with_updates(const Tensor& x, const Tensor& adapted, at::ArrayRef<Tensor> weights,
                                          at::ArrayRef<Tensor> biases, at::ArrayRef<LowRankFactors> updates) {
   if (!go_together(x, adapted, weights, biases, updates)) {
-    std::vector<Tensor> outs = linears(x, weights, biases);
-    for (std::size_t i = 0; i < outs.size(); ++i)
-      outs[i] = low_rank_update(outs[i], adapted, updates[i].a, updates[i].b, updates[i].scaling);
+    std::vector<Tensor> outs;
+    if (weights.size() > 1) {
+      for (std::size_t i = 0; i < weights.size(); ++i)
+        outs.push_back(linears_with_updates(x, adapted, weights[i], biases[i], updates[i])[0]);
+    } else {
+      const auto& [a, b, scaling] = updates[0];
+      outs = linears(x, weights, biases);
+      outs[0] = low_rank_update(outs[0], adapted, a, b, scaling);
+    }
     return outs;
   }
   RECORD_FUNCTION("oumi::linears_with_updates", std::vector<c10::IValue>({x}));

@@ -6,6 +6,7 @@
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 #include <ATen/record_function.h>
+#include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "oumi/kernels/checks.h"
@@ -47,7 +48,9 @@ class LowRankUpdate : public torch::autograd::Function<LowRankUpdate> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Tensor &x = saved[0], &a = saved[1], &b = saved[2], &reduced = saved[3];
+    const Tensor &x = saved[0], &a = saved[1], &b = saved[2];
+    // Gradients of gradients need what forward kept as a value.
+    const Tensor reduced = c10::GradMode::is_enabled() ? at::mm(rows_of(x).to(at::kFloat), a.t()) : saved[3];
     const double scaling = context->saved_data["scaling"].toDouble();
     const Tensor upstream = rows_of(grads[0]).to(at::kFloat);
     variable_list result{grads[0], Tensor(), Tensor(), Tensor(), Tensor()};

@@ -69,6 +69,25 @@ TEST(LowRankUpdate, GradientsMatchCentralDifferences) {
             {leaf({4, 6}, at::kDouble), leaf({4, 5}, at::kDouble), leaf({2, 5}, at::kDouble), leaf({6, 2}, at::kDouble)});
 }
 
+// Of the fused form, which keeps x a^T as a value.
+TEST(LowRankUpdate, HasGradientsOfGradients) {
+  at::manual_seed(8);
+  const std::vector<Tensor> narrow{leaf({4, 6}, at::kBFloat16), leaf({4, 5}, at::kBFloat16), leaf({2, 5}, at::kFloat),
+                                   leaf({6, 2}, at::kFloat)};
+  std::vector<Tensor> exact;
+  for (const Tensor& tensor : narrow) exact.push_back(tensor.detach().to(at::kDouble).set_requires_grad(true));
+  const auto second = [](const std::vector<Tensor>& in) {
+    const Tensor out = low_rank_update(in[0], in[1], in[2], in[3], 0.5);
+    const auto first = torch::autograd::grad({out.sum()}, {in[2], in[3]}, {}, /*retain_graph=*/true, /*create_graph=*/true);
+    return torch::autograd::grad({first[0].square().sum() + first[1].square().sum()}, {in[1], in[2], in[3]});
+  };
+  const auto got = second(narrow), wanted = second(exact);
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const double rounding = got[i].scalar_type() == at::kBFloat16 ? 1e-2 : 1e-5;
+    oumi::testing::expect_close(got[i], wanted[i], {rounding, rounding * wanted[i].abs().max().item<double>()}, "second");
+  }
+}
+
 // As PEFT does under autocast: the factors' products are bfloat16.
 TEST(LowRankUpdate, AutocastRoundsTheFactors) {
   at::manual_seed(7);

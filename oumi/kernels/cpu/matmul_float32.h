@@ -18,7 +18,8 @@ bool has_blocks();
 // columns lie packed, of matching sizes that are large enough to be worth it.
 bool goes_by_blocks(const Tensor& a, const Tensor& b);
 
-// Operands of one or more products: `a` matrices [m, k] and `b` matrices [k, n], each one for all products or one a product.
+// Operands of one or more products of one inner size: `a` matrices [m, k] and `b` matrices [k, n], each one for all products or
+// one a product.
 struct ProductTerm {
   at::ArrayRef<Tensor> a, b;
 };
