@@ -11,7 +11,7 @@
 #include <algorithm>
 
 #include "oumi/kernels/cpu/dispatch.h"
-#include "oumi/kernels/cpu/linear.h"
+#include "oumi/kernels/cpu/few_rows.h"
 #include "oumi/kernels/cpu/matmul_bfloat16.h"
 #include "oumi/kernels/cpu/matmul_float32.h"
 #include "oumi/kernels/cpu/matrix_product.h"
@@ -41,6 +41,20 @@ bool is_float32_by_blocks(const Tensor& rows, const Tensor& weight) {
          cpu::goes_by_blocks(rows, weight.t());
 }
 
+// x weights[i]^T + biases[i] as `type`; biases may be undefined.
+variable_list products_of(const Tensor& x, at::ArrayRef<Tensor> weights, at::ArrayRef<Tensor> biases, at::ScalarType type) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  std::vector<Tensor> transposed;
+  for (const Tensor& weight : weights) transposed.push_back(weight.t());
+  variable_list outs = cpu::products(flat(x), transposed, std::vector<at::ScalarType>(weights.size(), type), biases);
+  std::vector<std::int64_t> shape = x.sizes().vec();
+  for (Tensor& out : outs) {
+    shape.back() = out.size(1);
+    out = out.view(shape);
+  }
+  return outs;
+}
+
 // What LinearByProducts needs beside its tensors.
 struct LinearCall {
   at::ScalarType type;              // of the outputs
@@ -52,15 +66,13 @@ class LinearByProducts : public torch::autograd::Function<LinearByProducts> {
  public:
   static variable_list forward(AutogradContext* context, const Tensor& x, at::TensorList weights, at::TensorList biases,
                                const LinearCall& call) {
-    const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
     // As LibTorch does: beside frozen weights, as adapters have them, the input need not stay.
     variable_list saved{Tensor()};
-    std::vector<Tensor> transposed, bias_of(weights.size());
+    std::vector<Tensor> bias_of(weights.size());
     std::vector<std::int64_t> types{static_cast<std::int64_t>(x.scalar_type())}, biased;
     for (const Tensor& weight : weights) {
       if (weight.requires_grad()) saved[0] = x;
       saved.push_back(x.requires_grad() ? weight : Tensor());
-      transposed.push_back(weight.t());
       types.push_back(static_cast<std::int64_t>(weight.scalar_type()));
     }
     for (std::size_t i = 0; i < biases.size(); ++i) {
@@ -71,13 +83,7 @@ class LinearByProducts : public torch::autograd::Function<LinearByProducts> {
     context->saved_data["biased"] = std::move(biased);
     context->save_for_backward(std::move(saved));
     context->saved_data["types"] = std::move(types);
-    variable_list outs = cpu::products(flat(x), transposed, std::vector<at::ScalarType>(weights.size(), call.type), bias_of);
-    std::vector<std::int64_t> shape = x.sizes().vec();
-    for (Tensor& out : outs) {
-      shape.back() = out.size(1);
-      out = out.view(shape);
-    }
-    return outs;
+    return products_of(x, weights, bias_of, call.type);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -141,6 +147,7 @@ class LinearByProducts : public torch::autograd::Function<LinearByProducts> {
 
 // Biases may be undefined.
 variable_list by_products_of(const Tensor& x, at::TensorList weights, at::TensorList biases, at::ScalarType type) {
+  if (!c10::GradMode::is_enabled()) return products_of(x, weights, biases, type);
   LinearCall call{type, {}};
   std::vector<Tensor> defined;
   for (std::size_t i = 0; i < biases.size(); ++i) {
@@ -158,7 +165,9 @@ Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>
   const auto by_products = [](const Tensor& input, const Tensor& matrix, const std::optional<Tensor>& added,
                               at::ScalarType type) { return by_products_of(input, matrix, added.value_or(Tensor()), type)[0]; };
   const bool casts = at::autocast::is_autocast_enabled(at::kCPU), autocast = casts_to_bfloat16();
-  if (!casts && cpu::has_few_rows(x, weight, bias)) return cpu::linear_of_few_rows(x, weight, bias);
+  // With gradients or without, so that a layer run again for its gradients (activation checkpointing) gives the same bits.
+  if (!casts && has_rows(x) && weight.dim() == 2 && cpu::has_few_rows(flat(x), weight.t()))
+    return by_products(x, weight, bias, x.scalar_type());
   if (is_low(x, weight) && cpu::have_loops({x, weight}) && has_rows(x) && weight.dim() == 2) {
     if (!cpu::has_bfloat16_products()) return by_products(x, weight, bias, at::kBFloat16);
     // Under autocast, a weight is narrowed once for all its uses.

@@ -15,12 +15,12 @@ namespace oumi::kernels {
 // gradient is not rounded. With AVX2 they are read where they lie; elsewhere that costs a float32 copy of them while the
 // product runs.
 //
-// Forward and backward products go by tiles or by blocks where that is faster (cpu/matrix_product.h): float32 sums, rounded
+// Forward and backward products go by tiles, by blocks or by few rows where that is faster (cpu/matrix_product.h): float32 sums, rounded
 // once with the bias in them. Gradients of gradients are LibTorch's products. x and weight are saved for backward as at::linear
 // does: beside a frozen weight, x is not.
 //
-// Up to four rows of float32 or bfloat16 without gradients, as decoding has, are summed in float32 and rounded once, with a
-// bias added before rounding.
+// Up to four rows of float32 or bfloat16, as decoding has, are summed in float32 and rounded once, with a bias added before
+// rounding.
 Tensor linear(const Tensor& x, const Tensor& weight, const std::optional<Tensor>& bias);
 
 // The same for several layers with one input: biases[i] may be undefined. Where products go by blocks, x is packed once for all

@@ -5,6 +5,7 @@
 #include <ATen/ops/mm.h>
 
 #include "oumi/kernels/cpu/dispatch.h"
+#include "oumi/kernels/cpu/few_rows.h"
 #include "oumi/kernels/cpu/matmul_bfloat16.h"
 #include "oumi/kernels/cpu/matmul_float32.h"
 
@@ -38,6 +39,7 @@ bool is_widened(const Tensor& a, const Tensor& b, at::ScalarType type) {
 
 Tensor product(const Tensor& a, const Tensor& b, at::ScalarType type, const std::optional<Tensor>& bias) {
   const Tensor added = bias.value_or(Tensor());
+  if (type == a.scalar_type() && has_few_rows(a, b) && fits(added, b.size(1))) return multiply_few_rows(a, b, added);
   if (tiles_take(a, b, type, added)) {
     const Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
     multiply_by_tiles(a, b, added, out);

@@ -1,5 +1,6 @@
 // Products of two matrices, each by what is fastest for its types and sizes on this processor: bfloat16 by tiles
-// (matmul_bfloat16.h), float32 by blocks (matmul_float32.h), else LibTorch's, errors included.
+// (matmul_bfloat16.h), float32 by blocks (matmul_float32.h), a few rows where the other operand lies (few_rows.h), else
+// LibTorch's, errors included.
 //
 // On a CPU without bfloat16 instructions, and for operands of different types, values are multiplied as float32. Sums are
 // float32 and rounded once, except that LibTorch's products of bfloat16 may round a bias's sum separately. None is
