@@ -9,6 +9,8 @@
 #include <gmock/gmock.h>
 #include <torch/types.h>
 
+#include "oumi/nn/parallel_layers.h"
+
 namespace oumi::nn {
 namespace {
 
@@ -69,6 +71,41 @@ TEST(Lora, GaussianInitHasThePublishedSpread) {
   const auto adapter = add_lora(*layer, {.rank = 8, .init = LoraInit::kGaussian});
   EXPECT_NEAR(adapter->lora_A()->weight.std().item<double>(), 1.0 / 8, 0.002);
   EXPECT_TRUE(at::equal(adapter->lora_B()->weight, at::zeros_like(adapter->lora_B()->weight)));
+}
+
+// As queries, keys and values do: the same as each layer by itself, whatever adapter it has.
+TEST(Lora, LayersWithOneInputGoTogether) {
+  at::manual_seed(5);
+  std::vector<Linear> layers{Linear(64, 96), Linear(64, 48, false), Linear(64, 48)};
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    for (const double dropout : {0.0, 0.5}) {
+      std::vector<Tensor> inputs{at::randn({2, 40, 64}).to(type).requires_grad_(true)};
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        layers[i]->to(type);
+        layers[i]->weight.requires_grad_(false);
+        if (layers[i]->bias.defined()) layers[i]->bias.requires_grad_(false);
+        remove_lora(*layers[i]);
+        // One of three has dropout, and no layer goes with another then.
+        const auto adapter = add_lora(*layers[i], {.rank = 4, .dropout = i == 1 ? dropout : 0.0, .init = LoraInit::kRandom});
+        inputs.insert(inputs.end(), {adapter->lora_A()->weight, adapter->lora_B()->weight});
+      }
+      at::manual_seed(6);
+      const std::vector<Tensor> together = outputs_of(inputs[0], layers);
+      at::manual_seed(6);
+      std::vector<Tensor> alone, upstream;
+      for (Linear& layer : layers) alone.push_back(layer(inputs[0]));
+      for (std::size_t i = 0; i < layers.size(); ++i) {
+        EXPECT_TRUE(at::equal(together[i], alone[i])) << i;
+        upstream.push_back(at::randn(alone[i].sizes()).to(type));
+      }
+      const auto gradients = torch::autograd::grad(together, inputs, upstream),
+                 wanted = torch::autograd::grad(alone, inputs, upstream);
+      // The input's is a sum, rounded once or once a layer.
+      const double unit = type == at::kFloat ? 1e-6 : 1.0 / 64;
+      EXPECT_TRUE(at::allclose(gradients[0], wanted[0], unit, 2 * unit));
+      for (std::size_t i = 1; i < inputs.size(); ++i) EXPECT_TRUE(at::equal(gradients[i], wanted[i])) << i;
+    }
+  }
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/rsqrt.h>
 #include <c10/core/GradMode.h>
 #include <torch/types.h>
@@ -59,7 +58,8 @@ RowParallelLinearImpl::RowParallelLinearImpl(std::int64_t in_features, std::int6
       SplitLayer(parallel, {{"weight", {.dim = 1, .pieces = {in_features}}}}) {}
 
 Tensor RowParallelLinearImpl::forward(const Tensor& input) {
-  const Tensor result = parallel().leave(adapter ? adapter->forward(input, weight, Tensor()) : at::linear(input, weight));
+  const Tensor result = parallel().leave(adapter ? adapter->forward(input, weight, Tensor())
+                                                  : kernels::linear(input, weight, std::nullopt));
   if (!bias.defined()) return result;
   const Tensor added = parallel().sequence_parallel() ? parallel().sum_gradient(bias) : bias;
   return result + added.to(result.scalar_type());
