@@ -15,9 +15,9 @@ namespace oumi::kernels {
 // gradient is not rounded. With AVX2 they are read where they lie; elsewhere that costs a float32 copy of them while the
 // product runs.
 //
-// Forward and backward products go by tiles, by blocks or by few rows where that is faster (cpu/matrix_product.h): float32 sums, rounded
-// once with the bias in them. Gradients of gradients are LibTorch's products. x and weight are saved for backward as at::linear
-// does: beside a frozen weight, x is not.
+// Forward and backward products go by tiles, by blocks or by few rows where that is faster (cpu/matrix_product.h): float32
+// sums, rounded once with the bias in them. Gradients of gradients are LibTorch's products. x and weight are saved for backward
+// as at::linear does: beside a frozen weight, x is not.
 //
 // Up to four rows of float32 or bfloat16, as decoding has, are summed in float32 and rounded once, with a bias added before
 // rounding.

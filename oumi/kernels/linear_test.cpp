@@ -21,7 +21,8 @@ TEST(Linear, OfFewRowsIsRoundedOnce) {
   for (const auto type : {at::kFloat, at::kBFloat16}) {
     for (const std::int64_t rows : {1, 2, 4, 5}) {
       for (const auto& [width, outputs] : {std::pair{1, 1}, std::pair{576, 192}, std::pair{33, 7}, std::pair{1000, 513}}) {
-        const Tensor x = random({rows, 1, width}, type), weight = random({outputs, width}, type), bias = random({outputs}, type);
+        const Tensor x = random({rows, 1, width}, type), weight = random({outputs, width}, type),
+                     bias = random({outputs}, type);
         for (const std::optional<Tensor>& b : {std::optional<Tensor>(), std::optional<Tensor>(bias)}) {
           const Tensor exact = at::linear(wide(x), wide(weight), b ? std::optional<Tensor>(wide(*b)) : std::nullopt);
           const Tensor result = kernels::linear(x, weight, b);

@@ -60,7 +60,8 @@ class LinearsWithUpdates : public torch::autograd::Function<LinearsWithUpdates> 
                                at::TensorList biases, at::TensorList factors, const UpdateCall& call) {
     const std::size_t layers = weights.size();
     const std::int64_t rank = factors[0].size(0), ranks = rank * static_cast<std::int64_t>(layers);
-    const Tensor rows = packed_matrix(matrix_of(x)), adapted_rows = adapted.is_same(x) ? rows : packed_matrix(matrix_of(adapted));
+    const Tensor rows = packed_matrix(matrix_of(x)),
+                 adapted_rows = adapted.is_same(x) ? rows : packed_matrix(matrix_of(adapted));
     const Tensor reduced = by_blocks(ProductTerm{adapted_rows, stacked(factors).t()}, {rows.size(0), ranks}, at::kFloat);
     std::vector<Tensor> transposed, parts, scaled, bias_of(layers), outs;
     for (std::size_t i = 0; i < layers; ++i) {

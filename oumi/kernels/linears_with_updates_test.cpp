@@ -54,8 +54,7 @@ struct Adapted {
     made.adapted = adapted.is_same(x) ? made.x : wide(adapted);
     for (const Tensor& weight : weights) made.weights.push_back(wide(weight));
     for (const Tensor& bias : biases) made.biases.push_back(bias.defined() ? wide(bias) : Tensor());
-    for (const LowRankFactors& update : updates)
-      made.updates.push_back({wide(update.a), wide(update.b), update.scaling});
+    for (const LowRankFactors& update : updates) made.updates.push_back({wide(update.a), wide(update.b), update.scaling});
     return made;
   }
 };
@@ -99,8 +98,8 @@ Tolerance near(at::ScalarType type, double largest) {
 TEST(LinearsWithUpdates, MatchTheFormulaInFloat64) {
   at::manual_seed(31);
   for (const auto type : {at::kFloat, at::kBFloat16, at::kDouble}) {
-    // Ranks of less and more than a strip and a thin product, different ones, several panels of inner values and of columns, one
-    // layer alone.
+    // Ranks of less and more than a strip and a thin product, different ones, several panels of inner values and of columns,
+    // one layer alone.
     for (const auto& [in, sizes] : {std::pair{std::int64_t{321}, std::vector<Size>{{97, 16}, {33, 1}, {35, 16}}},
                                     {576, {{576, 16}, {192, 16}, {192, 16}}},
                                     {1500, {{700, 40}, {701, 40}}},
@@ -125,7 +124,8 @@ TEST(LinearsWithUpdates, MatchTheFormulaInFloat64) {
         for (std::size_t i = 0; i < inputs.size(); ++i) {
           EXPECT_EQ(gradients[i].scalar_type(), inputs[i].scalar_type());
           expect_close(gradients[i], wanted_gradients[i],
-                       near(inputs[i].scalar_type(), wanted_gradients[i].abs().max().item<double>()), cat(name, " gradient ", i));
+                       near(inputs[i].scalar_type(), wanted_gradients[i].abs().max().item<double>()),
+                       cat(name, " gradient ", i));
         }
       }
     }
@@ -215,8 +215,8 @@ TEST(LinearsWithUpdates, GoOneByOneElsewhere) {
       const std::optional<Tensor> bias = made.biases[i].defined() ? std::optional<Tensor>(made.biases[i]) : std::nullopt;
       const LowRankFactors& update = made.updates[i];
       EXPECT_FALSE(is_one_operation(outs[i])) << what;
-      EXPECT_TRUE(outs[i].equal(low_rank_update(kernels::linear(made.x, made.weights[i], bias), made.adapted, update.a, update.b,
-                                                update.scaling)))
+      EXPECT_TRUE(outs[i].equal(
+          low_rank_update(kernels::linear(made.x, made.weights[i], bias), made.adapted, update.a, update.b, update.scaling)))
           << what << " " << i;
     }
   };
@@ -250,7 +250,8 @@ TEST(ProductTerms, AreSummedAndRoundedOnce) {
     for (const std::int64_t inner : {64, 1000, 1024, 1030, 2500}) {
       const Tensor x = at::randn({101, inner}).to(type), left = at::randn({101, 70}), bias = at::randn({40});
       const std::vector<Tensor> weights{at::randn({inner, 600}).to(type), at::randn({inner, 40}).to(type)};
-      const std::vector<Tensor> lefts{left.narrow(1, 0, 35), left.narrow(1, 35, 35)}, rights{at::randn({35, 600}), at::randn({35, 40})};
+      const std::vector<Tensor> lefts{left.narrow(1, 0, 35), left.narrow(1, 35, 35)},
+          rights{at::randn({35, 600}), at::randn({35, 40})};
       const std::vector<Tensor> outs{at::empty({101, 600}, type), at::empty({101, 40}, type)};
       cpu::multiply_by_blocks({cpu::ProductTerm{x, weights}, cpu::ProductTerm{lefts, rights}}, {Tensor(), bias}, outs, false);
       for (std::size_t i = 0; i < 2; ++i) {

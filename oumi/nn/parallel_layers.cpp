@@ -58,8 +58,8 @@ RowParallelLinearImpl::RowParallelLinearImpl(std::int64_t in_features, std::int6
       SplitLayer(parallel, {{"weight", {.dim = 1, .pieces = {in_features}}}}) {}
 
 Tensor RowParallelLinearImpl::forward(const Tensor& input) {
-  const Tensor result = parallel().leave(adapter ? adapter->forward(input, weight, Tensor())
-                                                  : kernels::linear(input, weight, std::nullopt));
+  const Tensor result =
+      parallel().leave(adapter ? adapter->forward(input, weight, Tensor()) : kernels::linear(input, weight, std::nullopt));
   if (!bias.defined()) return result;
   const Tensor added = parallel().sequence_parallel() ? parallel().sum_gradient(bias) : bias;
   return result + added.to(result.scalar_type());
@@ -111,8 +111,7 @@ Linear row_parallel_linear(std::int64_t in_features, std::int64_t out_features, 
 std::vector<Tensor> outputs_of(const Tensor& input, at::ArrayRef<Linear> layers) {
   const auto is_plain = [&](const Linear& layer) {
     const LinearImpl& impl = *layer;
-    return impl.call_hooks().empty() && !impl.call_wrapper() && input.dim() > 0 &&
-           input.size(-1) == impl.in_features() &&
+    return impl.call_hooks().empty() && !impl.call_wrapper() && input.dim() > 0 && input.size(-1) == impl.in_features() &&
            (typeid(impl) == typeid(LinearImpl) || typeid(impl) == typeid(ColumnParallelLinearImpl));
   };
   if (std::all_of(layers.begin(), layers.end(), is_plain)) {

@@ -20,8 +20,10 @@ AttentionResult forward_of(const Tensor& query, const Tensor& key, const Tensor&
                          at::empty({shape.batch, heads, queries}, at::kFloat)};
   const Heads<T> out(result.out);
   float* log_sum = result.log_sum.mutable_data_ptr<float>();
-  parallel_for(0, shape.batch * heads * queries, grain_of(4 * shape.keys * head_dim), [&](std::int64_t first, std::int64_t last) {
-    float *scores = scratch<float>(0, kKeys), *accumulated = scratch<float>(1, head_dim), *finished = scratch<float>(3, head_dim);
+  const std::int64_t tasks = shape.batch * heads * queries, work = 4 * shape.keys * head_dim;
+  parallel_for(0, tasks, grain_of(work), [&](std::int64_t first, std::int64_t last) {
+    float *scores = scratch<float>(0, kKeys), *accumulated = scratch<float>(1, head_dim),
+          *finished = scratch<float>(3, head_dim);
     for (std::int64_t task = first; task < last; ++task) {
       const std::int64_t t = task % queries, h = task / queries % heads, b = task / queries / heads, kv = h / group;
       const std::int32_t* begin = visible.begin.const_data_ptr<int>() + b * queries + t;

@@ -94,8 +94,8 @@ AttentionResult attention_forward_bfloat16(const Tensor& q, const Tensor& k, con
 AttentionGradients attention_backward_bfloat16(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionResult& result,
                                                const Tensor& grad_out, const Visible& visible, const ScoreOptions& options);
 
-// Inputs with a query or a few, as decoding has: keys and values are read once where they lie, sums are float32. The gradient is
-// that of the float32 form.
+// Inputs with a query or a few, as decoding has: keys and values are read once where they lie, sums are float32. The gradient
+// is that of the float32 form.
 constexpr std::int64_t kFewQueries = 4;
 AttentionResult attention_forward_few_queries(const Tensor& q, const Tensor& k, const Tensor& v, const Visible& visible,
                                               const ScoreOptions& options);

@@ -195,9 +195,10 @@ void pack_panels(const BlockProducts& products, const Panels& panels) {
   }
   for_each_piece(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
     const auto& [panel, segment, strip] = pieces[static_cast<std::size_t>(i)];
-    const std::int64_t column = strip * kStripColumns, columns = std::min(kPackedStrips * kStripColumns, panel->columns - column);
-    pack(products.terms[segment->term].right(panel->right), panel->first_column + column, columns, segment->first, segment->inner,
-         segment->strip(*panel, strip), pack_columns, pack_columns);
+    const std::int64_t column = strip * kStripColumns,
+                       columns = std::min(kPackedStrips * kStripColumns, panel->columns - column);
+    pack(products.terms[segment->term].right(panel->right), panel->first_column + column, columns, segment->first,
+         segment->inner, segment->strip(*panel, strip), pack_columns, pack_columns);
   });
 }
 
@@ -245,8 +246,8 @@ void multiply_rows(const BlockProducts& products, const Panels& panels, const c1
     float* to = packed;
     for (const Step& step : group) {
       if (!lies_where_it_is_read(products, panels, piece, step)) {
-        pack(products.terms[step.segment.term].left(left), row, rows, step.segment.first + step.first, step.inner, to, pack_rows,
-             pack_rows);
+        pack(products.terms[step.segment.term].left(left), row, rows, step.segment.first + step.first, step.inner, to,
+             pack_rows, pack_rows);
       }
       to += packed_rows * step.inner;
     }
@@ -257,8 +258,14 @@ void multiply_rows(const BlockProducts& products, const Panels& panels, const c1
         const float* from = packed;
         bool adds_step = adds;
         for (const Step& step : group) {
-          const StripProduct product{rows, std::min(kStripColumns, panel.columns - column), step.inner, from,
-                                     step.segment.strip(panel, strip) + step.first * kStripColumns, 0, sums + column, stride,
+          const StripProduct product{rows,
+                                     std::min(kStripColumns, panel.columns - column),
+                                     step.inner,
+                                     from,
+                                     step.segment.strip(panel, strip) + step.first * kStripColumns,
+                                     0,
+                                     sums + column,
+                                     stride,
                                      adds_step};
           if (lies_where_it_is_read(products, panels, piece, step)) {
             multiply_in_place(products.terms[step.segment.term].left(left + panel.right), piece, step, product);
