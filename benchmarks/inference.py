@@ -49,7 +49,7 @@ def rows(sides, raw):
         prepare(sides, folder)
         words = (ROOT / "README.md").read_text().split()
         cases = {"decode, 8 prompts of a few tokens, 64 new tokens": ([" ".join(words[i:i + 4]) for i in range(8)], 64),
-                 "prefill, 16 prompts of about 500 tokens, 1 new token": ([" ".join(words[20 * i:20 * i + 150]) for i in range(16)], 1)}
+                 "prefill, 16 prompts of 150 words, 1 new token": ([" ".join(words[20 * i:20 * i + 150]) for i in range(16)], 1)}
         for name, (prompts, count) in cases.items():
             questions = folder / "questions.jsonl"
             # The first once more on either side: its time is start-up's.
