@@ -20,10 +20,11 @@ namespace {
 constexpr std::int64_t kBlockRows = 96, kBlockInner = 288;
 // At most so many inner values of the left operand are packed at a time (240 KiB): sums are read and written once for all of
 // them. Two steps, and what a low-rank term adds to them.
-constexpr std::int64_t kGroupInner = 640;
-// The right operand is packed in panels of at most so many inner values and, for all threads together, so many floats (2 MiB:
-// with 8, the shapes of SmolLM2-135M took a tenth longer).
-constexpr std::int64_t kPanelInner = 1024, kPanelFloats = 1 << 19;
+constexpr std::int64_t kLowRank = 64, kGroupInner = 2 * kBlockInner + kLowRank;
+// The right operand is packed in panels of as many inner values and, for all threads together, at most so many floats
+// (1.4 MiB). All columns of a layer that is not wide are one panel then, and the left operand is packed once. With 8 MiB and
+// panels of few columns, the shapes of SmolLM2-135M took a tenth longer.
+constexpr std::int64_t kPanelFloats = 352 << 10;
 // How many pieces the last block of each thread is cut into.
 constexpr std::int64_t kTailPieces = 4;
 // For so few columns of the right operand, rows of the left one are read where they lie.
@@ -36,6 +37,12 @@ constexpr std::int64_t kSpare = 8;
 // The size of equal parts of `whole`, none larger than `most`, in steps.
 constexpr std::int64_t part_of(std::int64_t whole, std::int64_t most, std::int64_t step) {
   return rounded_up(divided_up(whole, divided_up(whole, most)), step);
+}
+
+// How many inner values of `whole` a panel has.
+constexpr std::int64_t panel_inner(std::int64_t whole) {
+  const std::int64_t beside_low_rank = std::max<std::int64_t>(whole - kLowRank, 1);
+  return divided_up(whole, divided_up(beside_low_rank, 2 * kBlockInner));
 }
 
 // The left operand's rows or the right one's columns.
@@ -325,9 +332,9 @@ void multiply_panels(const BlockProducts& products, const Panels& panels) {
 
 void run_by_blocks(const BlockProducts& products) {
   thread_local ScratchMemory<float> memory;  // the calling thread's, which the others read and fill
-  const std::int64_t whole = products.inner();
-  for (std::int64_t first = 0; first < whole; first += kPanelInner) {
-    const std::int64_t inner = std::min(kPanelInner, whole - first);
+  const std::int64_t whole = products.inner(), part = panel_inner(whole);
+  for (std::int64_t first = 0; first < whole; first += part) {
+    const std::int64_t inner = std::min(part, whole - first);
     Panels panels{segments_of(products, first, first + inner), first == 0, first + inner == whole, {}};
     std::int64_t needed = 0;
     for (const std::int64_t columns : products.columns) needed += rounded_up(columns, kStripColumns) * inner;
@@ -378,7 +385,7 @@ void multiply_by_blocks(at::ArrayRef<ProductTerm> terms, at::ArrayRef<Tensor> bi
   c10::SmallVector<Tensor, 4> wide_biases, waiting;
   for (std::size_t i = 0; i < outs.size(); ++i) {
     const Tensor& out = outs[i];
-    const bool rounds = out.scalar_type() != at::kFloat, waits = rounds && products.inner() > kPanelInner;
+    const bool rounds = out.scalar_type() != at::kFloat, waits = rounds && products.inner() > panel_inner(products.inner());
     waiting.push_back(waits ? at::empty(out.sizes(), out.options().dtype(at::kFloat)) : Tensor());
     wide_biases.push_back(!biases.empty() && biases[i].defined() ? biases[i].to(at::kFloat).contiguous() : Tensor());
     const Tensor& sums = waits ? waiting.back() : out;

@@ -17,7 +17,7 @@ constexpr std::int64_t kLanes = 8;  // floats of a vector
 // Lines that lie across a matrix are met once a row of it: so many rows ahead are fetched.
 constexpr std::int64_t kFetchedAhead = 8;
 
-std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+constexpr std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 __m256 vector_of(const float* from) { return _mm256_loadu_ps(from); }
 __m256 vector_of(const BFloat16* from) {
@@ -37,23 +37,29 @@ void copy_six(const BFloat16* from, float* to) {
   for (int i = 0; i < 6; ++i) to[i] = value_of(from[i]);
 }
 
-// Rows for columns.
-void transpose(__m256 (&r)[kLanes]) {
-  __m256 t[kLanes], u[kLanes];
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
-    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+// Four values of a line.
+__m128 quad_of(const float* from) { return _mm_loadu_ps(from); }
+__m128 quad_of(const BFloat16* from) {
+  const __m128i bits = _mm_cvtepu16_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+  return _mm_castsi128_ps(_mm_slli_epi32(bits, 16));
+}
+
+// Four values of kLines lines (up to eight, with zeros for the rest) become four vectors with a value of each line.
+template <std::int64_t kLines, class T>
+[[gnu::always_inline]] inline void transpose_quads(const T* from, std::int64_t line_stride, float* to, std::int64_t stride) {
+  __m256 line[4];
+#pragma GCC unroll 4
+  for (std::int64_t i = 0; i < 4; ++i) {
+    const __m128 above = quad_of(from + i * line_stride);
+    const __m128 below = 4 + i < kLines ? quad_of(from + (4 + i) * line_stride) : _mm_setzero_ps();
+    line[i] = _mm256_insertf128_ps(_mm256_castps128_ps256(above), below, 1);
   }
-  for (int i = 0; i < 8; i += 4) {
-    u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
-    u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
-    u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
-    u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
-  }
-  for (int i = 0; i < 4; ++i) {
-    r[i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x20);
-    r[4 + i] = _mm256_permute2f128_ps(u[i], u[4 + i], 0x31);
-  }
+  const __m256 low_pair = _mm256_unpacklo_ps(line[0], line[1]), high_pair = _mm256_unpackhi_ps(line[0], line[1]);
+  const __m256 low_other = _mm256_unpacklo_ps(line[2], line[3]), high_other = _mm256_unpackhi_ps(line[2], line[3]);
+  _mm256_storeu_ps(to, _mm256_shuffle_ps(low_pair, low_other, 0x44));
+  _mm256_storeu_ps(to + stride, _mm256_shuffle_ps(low_pair, low_other, 0xee));
+  _mm256_storeu_ps(to + 2 * stride, _mm256_shuffle_ps(high_pair, high_other, 0x44));
+  _mm256_storeu_ps(to + 3 * stride, _mm256_shuffle_ps(high_pair, high_other, 0xee));
 }
 
 // What whole vectors leave over.
@@ -80,7 +86,12 @@ void pack_across(Lines<T> from, std::int64_t count, std::int64_t inner, float* t
     for (std::int64_t i = 0; i < whole; i += kWidth) {
       float* strip = to + i * inner + k * kWidth;
       if constexpr (kWidth == 6) {
-        copy_six(row + i, strip);
+        // Eight are written where the next row's six, or the next strip's, come after.
+        if (k + 1 < inner && i + kLanes <= count) {
+          _mm256_storeu_ps(strip, vector_of(row + i));
+        } else {
+          copy_six(row + i, strip);
+        }
       } else {
         for (std::int64_t lane = 0; lane < kWidth; lane += kLanes) _mm256_store_ps(strip + lane, vector_of(row + i + lane));
       }
@@ -93,22 +104,25 @@ void pack_across(Lines<T> from, std::int64_t count, std::int64_t inner, float* t
 }
 
 // Each line's values lie packed. Six lines are stored as eight: what is beyond is written again by what comes next, or lies
-// in the eight floats to spare.
+// in the eight floats to spare. The lines of the next strip are fetched meanwhile: a strip's are too short for the processor to
+// see where they lead.
 template <std::int64_t kWidth, class T>
 void pack_along(Lines<T> from, std::int64_t count, std::int64_t inner, float* to) {
+  constexpr std::int64_t kCacheLine = 64 / static_cast<std::int64_t>(sizeof(T));
   for (std::int64_t line = 0; line < count; line += kWidth) {
     const Lines<T> lines{from.data + line * from.line_stride, from.line_stride, from.inner_stride};
     float* strip = to + line * inner;
     std::int64_t k = 0;
     if (line + kWidth <= count) {
-      for (; k + kLanes <= inner; k += kLanes) {
+      const std::int64_t ahead = line + 2 * kWidth <= count ? kWidth * lines.line_stride : 0;
+      for (; k + 4 <= inner; k += 4) {
+        if (k % kCacheLine == 0) {
+          for (std::int64_t i = 0; i < kWidth; ++i)
+            _mm_prefetch(reinterpret_cast<const char*>(lines.data + ahead + i * lines.line_stride + k), _MM_HINT_T0);
+        }
         for (std::int64_t first = 0; first < kWidth; first += kLanes) {
-          __m256 block[kLanes];
-          for (std::int64_t i = 0; i < kLanes; ++i) {
-            block[i] = first + i < kWidth ? vector_of(lines.data + (first + i) * lines.line_stride + k) : _mm256_setzero_ps();
-          }
-          transpose(block);
-          for (std::int64_t i = 0; i < kLanes; ++i) _mm256_storeu_ps(strip + (k + i) * kWidth + first, block[i]);
+          transpose_quads<least(kLanes, kWidth)>(lines.data + first * lines.line_stride + k, lines.line_stride,
+                                                 strip + k * kWidth + first, kWidth);
         }
       }
     }
