@@ -6,7 +6,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <deque>
 #include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
 
 #include "oumi/kernels/cpu/dispatch.h"
 #include "oumi/kernels/cpu/scratch.h"
@@ -167,14 +171,6 @@ c10::SmallVector<Group, 4> groups_of(const Panels& panels) {
   return groups;
 }
 
-// Calls `action` with 0 ... count - 1, each once, on all threads, whichever is free.
-void for_each_piece(std::int64_t count, c10::function_ref<void(std::int64_t)> action) {
-  std::atomic<std::int64_t> next = 0;
-  parallel_for(0, std::min<std::int64_t>(count, at::get_num_threads()), 1, [&](std::int64_t, std::int64_t) {
-    for (std::int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < count;) action(piece);
-  });
-}
-
 // `count` lines of an operand, from `line` and `first` on, by pack_rows or pack_columns.
 template <class T>
 using Packing = void (*)(Lines<T>, std::int64_t count, std::int64_t inner, float* to);
@@ -188,31 +184,36 @@ void pack(const Operand& from, std::int64_t line, std::int64_t count, std::int64
   }
 }
 
-void pack_panels(const BlockProducts& products, const Panels& panels) {
-  struct Piece {
-    const Panel* panel;
-    const Segment* segment;
-    std::int64_t first_strip;
-  };
-  c10::SmallVector<Piece, 64> pieces;
+// Strips of a panel's segment.
+struct PackingPiece {
+  const Panel* panel;
+  const Segment* segment;
+  std::int64_t first_strip;
+};
+using PackingPieces = c10::SmallVector<PackingPiece, 32>;
+
+PackingPieces packing_pieces(const Panels& panels) {
+  PackingPieces pieces;
   for (const Panel& panel : panels.list) {
     for (const Segment& segment : panels.segments) {
       for (std::int64_t strip = 0; strip < panel.strips(); strip += kPackedStrips) pieces.push_back({&panel, &segment, strip});
     }
   }
-  for_each_piece(static_cast<std::int64_t>(pieces.size()), [&](std::int64_t i) {
-    const auto& [panel, segment, strip] = pieces[static_cast<std::size_t>(i)];
-    const std::int64_t column = strip * kStripColumns,
-                       columns = std::min(kPackedStrips * kStripColumns, panel->columns - column);
-    pack(products.terms[segment->term].right(panel->right), panel->first_column + column, columns, segment->first,
-         segment->inner, segment->strip(*panel, strip), pack_columns, pack_columns);
-  });
+  return pieces;
 }
 
-// Rows of a left operand from `row` on.
+void pack_piece(const BlockProducts& products, const PackingPiece& piece) {
+  const auto& [panel, segment, strip] = piece;
+  const std::int64_t column = strip * kStripColumns, columns = std::min(kPackedStrips * kStripColumns, panel->columns - column);
+  pack(products.terms[segment->term].right(panel->right), panel->first_column + column, columns, segment->first, segment->inner,
+       segment->strip(*panel, strip), pack_columns, pack_columns);
+}
+
+// Rows of a left operand from `row` on, and the block of rows that they belong to.
 struct RowPiece {
   std::size_t left;
   std::int64_t row, rows;
+  std::size_t block;
 };
 
 // A left operand that each right one has its own of, or that is used too little, is not packed.
@@ -234,7 +235,7 @@ void multiply_in_place(const Operand& left, const RowPiece& piece, const Step& s
 void multiply_rows(const BlockProducts& products, const Panels& panels, const c10::SmallVector<Group, 4>& groups,
                    const RowPiece& piece) {
   thread_local ScratchMemory<float> left_memory, sums_memory;
-  const auto& [left, row, rows] = piece;
+  const auto& [left, row, rows, block] = piece;
   const std::int64_t packed_rows = rounded_up(rows, kStripRows);
   float* packed = left_memory.at_least(packed_rows * std::min(kGroupInner, panels.inner()) + kSpare);
   // Sums that are to be rounded wait here, panel after panel.
@@ -298,63 +299,163 @@ void multiply_rows(const BlockProducts& products, const Panels& panels, const c1
   });
 }
 
-using RowPieces = c10::SmallVector<RowPiece, 64>;
+using RowPieces = c10::SmallVector<RowPiece, 32>;
 
-void add_pieces(RowPieces& pieces, const RowPiece& whole, std::int64_t rows) {
-  for (std::int64_t row = 0; row < whole.rows; row += rows)
-    pieces.push_back({whole.left, whole.row + row, std::min(rows, whole.rows - row)});
-}
-
-// Blocks of rows; the last ones are smaller, so that threads end at about the same time.
-RowPieces row_pieces(const BlockProducts& products) {
+RowPieces blocks_of_rows(const BlockProducts& products) {
   const std::int64_t threads = at::get_num_threads();
-  RowPieces blocks, pieces;
+  RowPieces blocks;
   for (std::size_t left = 0; left < products.rows.size(); ++left) {
     const std::int64_t m = products.rows[left];
     const std::int64_t count = rounded_up(divided_up(m, kBlockRows), std::min(threads, divided_up(m, kStripRows)));
-    add_pieces(blocks, {left, 0, m}, rounded_up(divided_up(m, count), kStripRows));
+    const std::int64_t rows = rounded_up(divided_up(m, count), kStripRows);
+    for (std::int64_t row = 0; row < m; row += rows) blocks.push_back({left, row, std::min(rows, m - row), blocks.size()});
   }
-  const std::int64_t whole = std::max<std::int64_t>(static_cast<std::int64_t>(blocks.size()) - threads, 0);
-  pieces.append(blocks.begin(), blocks.begin() + whole);
-  for (auto block = blocks.begin() + whole; block != blocks.end(); ++block)
-    add_pieces(pieces, *block, rounded_up(divided_up(block->rows, threads > 1 ? kTailPieces : 1), kStripRows));
+  return blocks;
+}
+
+// The same rows, but each thread's last block in pieces, so that threads end at about the same time.
+RowPieces with_small_last(const RowPieces& blocks) {
+  const std::size_t threads = static_cast<std::size_t>(at::get_num_threads());
+  RowPieces pieces;
+  for (const RowPiece& block : blocks) {
+    const bool is_last = threads > 1 && block.block + threads >= blocks.size();
+    const std::int64_t rows = rounded_up(divided_up(block.rows, is_last ? kTailPieces : 1), kStripRows);
+    for (std::int64_t row = 0; row < block.rows; row += rows)
+      pieces.push_back({block.left, block.row + row, std::min(rows, block.rows - row), block.block});
+  }
   return pieces;
 }
 
-void multiply_panels(const BlockProducts& products, const Panels& panels) {
-  if (panels.list.empty()) return;
-  pack_panels(products, panels);
-  const RowPieces pieces = row_pieces(products);
-  const auto groups = groups_of(panels);
-  for_each_piece(static_cast<std::int64_t>(pieces.size()),
-                 [&](std::int64_t i) { multiply_rows(products, panels, groups, pieces[static_cast<std::size_t>(i)]); });
-}
+// Panels that are packed, and then multiplied by all rows.
+struct Stage {
+  explicit Stage(Panels of) : panels(std::move(of)), groups(groups_of(panels)), packing(packing_pieces(panels)) {}
 
-void run_by_blocks(const BlockProducts& products) {
-  thread_local ScratchMemory<float> memory;  // the calling thread's, which the others read and fill
+  Panels panels;
+  c10::SmallVector<Group, 4> groups;
+  PackingPieces packing;
+  // Stages of the inner values before these; rows wait for all of them.
+  std::int64_t summed_before = 0;
+  std::atomic<std::size_t> packed = 0, multiplied = 0;  // pieces that are done
+};
+
+// Right operands in panels, column after column for each part of the inner values. Two stages' panels are in memory at once.
+std::deque<Stage> stages_of(const BlockProducts& products, float* (&memory)[2]) {
+  std::deque<Stage> stages;
   const std::int64_t whole = products.inner(), part = panel_inner(whole);
   for (std::int64_t first = 0; first < whole; first += part) {
-    const std::int64_t inner = std::min(part, whole - first);
-    Panels panels{segments_of(products, first, first + inner), first == 0, first + inner == whole, {}};
-    std::int64_t needed = 0;
-    for (const std::int64_t columns : products.columns) needed += rounded_up(columns, kStripColumns) * inner;
-    float* const begin = memory.at_least(std::min(needed, rounded_up(kPanelFloats, kStripColumns * inner)));
-    float* place = begin;
+    const std::int64_t inner = std::min(part, whole - first), before = static_cast<std::int64_t>(stages.size());
+    const Panels none{segments_of(products, first, first + inner), first == 0, first + inner == whole, {}};
+    Panels panels = none;
+    std::int64_t taken = 0;
+    const auto finish = [&] {
+      if (panels.list.empty()) return;
+      stages.emplace_back(std::move(panels)).summed_before = before;
+      panels = none;
+      taken = 0;
+    };
     for (std::size_t right = 0; right < products.columns.size(); ++right) {
       const std::int64_t n = products.columns[right], width = part_of(n, kPanelFloats / inner, kStripColumns);
       for (std::int64_t column = 0; column < n; column += width) {
         const std::int64_t columns = std::min(width, n - column), size = rounded_up(columns, kStripColumns) * inner;
-        if (place > begin && place - begin + size > kPanelFloats) {
-          multiply_panels(products, panels);
-          panels.list.clear();
-          place = begin;
-        }
-        panels.list.push_back({right, column, columns, place});
-        place += size;
+        if (taken > 0 && taken + size > kPanelFloats) finish();
+        panels.list.push_back({right, column, columns, memory[stages.size() % 2] + taken});
+        taken += size;
       }
     }
-    multiply_panels(products, panels);
+    finish();
   }
+  return stages;
+}
+
+// What threads do, piece after piece: a thread that is through with a stage's rows packs the next one's panels.
+class BlockWork {
+ public:
+  BlockWork(const BlockProducts& products, std::deque<Stage>& stages)
+      : products_(products),
+        stages_(stages),
+        blocks_(blocks_of_rows(products)),
+        last_(with_small_last(blocks_)),
+        summed_(blocks_.size()) {
+    for (const Stage& stage : stages) count_ += stage.packing.size() + rows_of(stage).size();
+  }
+
+  void run() {
+    const auto threads = std::min<std::int64_t>(static_cast<std::int64_t>(count_), at::get_num_threads());
+    parallel_for(0, threads, 1, [&](std::int64_t, std::int64_t) {
+      try {
+        run_pieces();
+      } catch (...) {
+        failed_ = true;
+        throw;
+      }
+    });
+  }
+
+ private:
+  const RowPieces& rows_of(const Stage& stage) const { return &stage == &stages_.back() ? last_ : blocks_; }
+
+  // Pieces are taken in their order, so what one waits for is done or under way.
+  void run_pieces() {
+    std::size_t stage = 0, first = 0;  // the stage and its first piece
+    for (std::size_t piece; (piece = next_.fetch_add(1, std::memory_order_relaxed)) < count_;) {
+      const auto size = [&] { return stages_[stage].packing.size() + rows_of(stages_[stage]).size(); };
+      while (piece >= first + size()) first += size(), ++stage;
+      const std::size_t packing = stages_[stage].packing.size();
+      if (piece - first < packing) {
+        pack_of(stage, piece - first);
+      } else {
+        multiply_of(stages_[stage], piece - first - packing);
+      }
+      if (failed_.load(std::memory_order_relaxed)) return;
+    }
+  }
+
+  void pack_of(std::size_t index, std::size_t piece) {
+    if (index >= 2) wait_for(stages_[index - 2].multiplied, rows_of(stages_[index - 2]).size());
+    Stage& stage = stages_[index];
+    pack_piece(products_, stage.packing[piece]);
+    stage.packed.fetch_add(1, std::memory_order_release);
+  }
+
+  void multiply_of(Stage& stage, std::size_t index) {
+    const RowPiece& piece = rows_of(stage)[index];
+    wait_for(stage.packed, stage.packing.size());
+    wait_for(summed_[piece.block], static_cast<std::size_t>(stage.summed_before));
+    if (failed_.load(std::memory_order_relaxed)) return;
+    multiply_rows(products_, stage.panels, stage.groups, piece);
+    summed_[piece.block].fetch_add(1, std::memory_order_release);
+    stage.multiplied.fetch_add(1, std::memory_order_release);
+  }
+
+  void wait_for(const std::atomic<std::size_t>& done, std::size_t wanted) const {
+    for (int tries = 0; done.load(std::memory_order_acquire) < wanted && !failed_.load(std::memory_order_relaxed); ++tries) {
+      if (tries >= 256) std::this_thread::yield();
+    }
+  }
+
+  const BlockProducts& products_;
+  std::deque<Stage>& stages_;
+  const RowPieces blocks_, last_;
+  std::vector<std::atomic<std::size_t>> summed_;  // stages that a block of rows is through with
+  std::size_t count_ = 0;
+  std::atomic<std::size_t> next_ = 0;
+  std::atomic<bool> failed_ = false;
+};
+
+// The floats of a stage's panels, of all stages the most.
+std::int64_t floats_of_panels(const BlockProducts& products) {
+  const std::int64_t inner = panel_inner(products.inner());
+  std::int64_t all = 0;
+  for (const std::int64_t columns : products.columns) all += rounded_up(columns, kStripColumns) * inner;
+  return std::min(all, kPanelFloats + kStripColumns * inner);
+}
+
+void run_by_blocks(const BlockProducts& products) {
+  thread_local ScratchMemory<float> memory[2];  // the calling thread's, which the others read and fill
+  const std::int64_t size = floats_of_panels(products);
+  float* panels[2] = {memory[0].at_least(size), memory[1].at_least(size)};
+  std::deque<Stage> stages = stages_of(products, panels);
+  BlockWork(products, stages).run();
 }
 
 }  // namespace
