@@ -11,6 +11,7 @@
 #include <torch/csrc/autograd/function.h>
 
 #include <limits>
+#include <utility>
 
 #include "oumi/base/strings.h"
 #include "oumi/kernels/cpu/matrix_product.h"
@@ -107,6 +108,18 @@ TEST_F(BlockProductTest, AnElementDependsNeitherOnItsNeighboursNorOnThreads) {
   for (const int other : {1, 3, 7}) {
     at::set_num_threads(other);
     EXPECT_TRUE(result.equal(product(a, b))) << other;
+  }
+  at::set_num_threads(threads);
+}
+
+// Threads go on to the next panels while others are at these: with few rows, panels follow each other quickly.
+TEST_F(BlockProductTest, RepeatsBitForBitWhateverThreadsAreAt) {
+  const int threads = at::get_num_threads();
+  for (const auto& [a, b] : {std::pair(random(41, 7000), random(7000, 48)), std::pair(random(37, 1300), random(1300, 2500))}) {
+    at::set_num_threads(1);
+    const Tensor alone = product(a, b);
+    at::set_num_threads(7);
+    for (int i = 0; i < 60; ++i) ASSERT_TRUE(alone.equal(product(a, b))) << i;
   }
   at::set_num_threads(threads);
 }
