@@ -86,7 +86,7 @@ void pack_across(Lines<T> from, std::int64_t count, std::int64_t inner, float* t
     for (std::int64_t i = 0; i < whole; i += kWidth) {
       float* strip = to + i * inner + k * kWidth;
       if constexpr (kWidth == 6) {
-        // Eight are written where the next row's six, or the next strip's, come after.
+        // Eight are written where the next row's six come after and cover the last two.
         if (k + 1 < inner && i + kLanes <= count) {
           _mm256_storeu_ps(strip, vector_of(row + i));
         } else {
