@@ -19,18 +19,19 @@ def prepare(sides, folder):
         shutil.copy(TOKENIZER / name, folder)
 
 
-def oumi_answers(sides, folder, questions, count, precision):
+def oumi_answers(sides, folder, questions, count, precision, batch_size):
     output = folder / "answers.jsonl"
     dtype = {"fp32": "float32", "bf16": "bfloat16"}[precision]
-    out, _, _ = run([sides.oumi, "infer", "--model", folder, "--input", questions, "--output", output, "--max-new-tokens", count, f"model.torch_dtype_str={dtype}"])
+    out, _, _ = run([sides.oumi, "infer", "--model", folder, "--input", questions, "--output", output, "--max-new-tokens", count,
+                     "--batch-size", batch_size, f"model.torch_dtype_str={dtype}"])
     rows = [json.loads(line) for line in output.read_text().splitlines()]
     rate = float(re.search(r"([\d.e+]+) tokens/s", out).group(1))
     made = int(re.search(r"(\d+) new tokens", out).group(1))
     return {"answers": [row["response"] for row in rows], "tokens_per_second": rate, "new_tokens": made}
 
 
-def peer_answers(sides, folder, questions, count, precision):
-    return json.loads(run(sides.peer("generate.py", folder, questions, count, precision))[0].splitlines()[-1])
+def peer_answers(sides, folder, questions, count, precision, batch_size):
+    return json.loads(run(sides.peer("generate.py", folder, questions, count, precision, batch_size))[0].splitlines()[-1])
 
 
 def tensors_of(path):
@@ -48,18 +49,19 @@ def rows(sides, raw):
         folder = pathlib.Path(scratch) / "model"
         prepare(sides, folder)
         words = (ROOT / "README.md").read_text().split()
-        cases = {"decode, 8 prompts of a few tokens, 64 new tokens": ([" ".join(words[i:i + 4]) for i in range(8)], 64),
-                 "prefill, 16 prompts of 150 words, 1 new token": ([" ".join(words[20 * i:20 * i + 150]) for i in range(16)], 1)}
-        for name, (prompts, count) in cases.items():
+        cases = {"decode, 8 prompts of a few tokens, 64 new tokens": ([" ".join(words[i:i + 4]) for i in range(8)], 64, 1),
+                 "decode, 16 prompts of a few tokens, 8 at a time, 64 new tokens": ([" ".join(words[i:i + 4]) for i in range(16)], 64, 8),
+                 "prefill, 16 prompts of 150 words, 1 new token": ([" ".join(words[20 * i:20 * i + 150]) for i in range(16)], 1, 1)}
+        for name, (prompts, count, batch_size) in cases.items():
             questions = folder / "questions.jsonl"
             # The first once more on either side: its time is start-up's.
             questions.write_text("".join(json.dumps({"prompt": prompt}) + "\n" for prompt in prompts))
-            ours, theirs = (side(sides, folder, questions, count, "fp32") for side in (oumi_answers, peer_answers))
+            ours, theirs = (side(sides, folder, questions, count, "fp32", batch_size) for side in (oumi_answers, peer_answers))
             if ours["answers"] != theirs["answers"] or ours["new_tokens"] != count * len(prompts):
                 sys.exit(f"{name}: the answers disagree, nothing is timed: {ours} {theirs}")
             precision = "bf16" if sides.has_bfloat16 else "fp32"
-            results = raw[f"inference: {name}"] = interleaved({"oumi": lambda: oumi_answers(sides, folder, questions, count, precision),
-                                                                "hf": lambda: peer_answers(sides, folder, questions, count, precision)}, sides.rounds)
+            results = raw[f"inference: {name}"] = interleaved({"oumi": lambda: oumi_answers(sides, folder, questions, count, precision, batch_size),
+                                                                "hf": lambda: peer_answers(sides, folder, questions, count, precision, batch_size)}, sides.rounds)
             if count == 1:  # prompts a second on both sides, as tokens
                 per_answer = theirs["prompt_tokens_per_second"] / theirs["tokens_per_second"]
                 rates = {side: [r["tokens_per_second"] * per_answer for r in runs] for side, runs in results.items()}

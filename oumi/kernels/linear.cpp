@@ -186,7 +186,7 @@ std::vector<Tensor> linears(const Tensor& x, at::ArrayRef<Tensor> weights, at::A
   const bool casts = at::autocast::is_autocast_enabled(at::kCPU);
   const Tensor rows = has_rows(x) ? flat(x) : Tensor();
   const auto goes = [&](const Tensor& weight, bool low) {
-    if (!rows.defined() || weight.dim() != 2 || is_low(x, weight) != low) return false;
+    if (!rows.defined() || weight.dim() != 2 || is_low(x, weight) != low || cpu::has_few_rows(rows, weight.t())) return false;
     return low ? !cpu::has_bfloat16_products() && cpu::goes_by_blocks(rows, weight.t())
                : !casts && is_float32_by_blocks(rows, weight);
   };

@@ -19,8 +19,9 @@ TEST(Linear, OfFewRowsIsRoundedOnce) {
   at::manual_seed(3);
   const c10::AutoGradMode no_grad(false);
   for (const auto type : {at::kFloat, at::kBFloat16}) {
-    for (const std::int64_t rows : {1, 2, 4, 5}) {
-      for (const auto& [width, outputs] : {std::pair{1, 1}, std::pair{576, 192}, std::pair{33, 7}, std::pair{1000, 513}}) {
+    for (const std::int64_t rows : {1, 2, 3, 4, 5, 8, 15, 16, 17, 31, 32, 47, 48, 49}) {
+      for (const auto& [width, outputs] :
+           {std::pair{1, 1}, std::pair{576, 192}, std::pair{33, 7}, std::pair{1000, 513}, std::pair{7, 9400}}) {
         const Tensor x = random({rows, 1, width}, type), weight = random({outputs, width}, type),
                      bias = random({outputs}, type);
         for (const std::optional<Tensor>& b : {std::optional<Tensor>(), std::optional<Tensor>(bias)}) {
@@ -46,8 +47,23 @@ TEST(Linear, OfFewRowsTakesStridedInputAndRepeatsBitForBit) {
   ASSERT_FALSE(x.is_contiguous());
   const Tensor result = kernels::linear(x, weight, {});
   EXPECT_TRUE(result.equal(kernels::linear(x.contiguous(), weight, {})));
-  // A row does not depend on the rows beside it.
-  EXPECT_TRUE(result.narrow(0, 2, 1).equal(kernels::linear(x.narrow(0, 2, 1), weight, {})));
+}
+
+// A sequence's answer does not change with those that are answered beside it.
+TEST(Linear, OfFewRowsGivesARowTheSameBitsWhateverIsBesideIt) {
+  at::manual_seed(6);
+  const c10::AutoGradMode no_grad(false);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const Tensor x = random({16, 350}, type), weight = random({401, 350}, type);
+    const Tensor result = kernels::linear(x, weight, {});
+    for (const std::int64_t rows : {1, 2, 3, 4, 5, 7, 11}) {
+      for (const std::int64_t first : {0, 5}) {
+        EXPECT_TRUE(result.narrow(0, first, rows).equal(kernels::linear(x.narrow(0, first, rows), weight, {})))
+            << type << ", " << rows << " from " << first;
+      }
+    }
+    EXPECT_TRUE(kernels::linears(x, {weight, weight}, {Tensor(), Tensor()})[1].equal(result));
+  }
 }
 
 TEST(Linear, OfFewRowsIsDifferentiable) {

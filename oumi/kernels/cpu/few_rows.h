@@ -1,4 +1,4 @@
-// Products of few rows: a token or a few, as decoding has.
+// Products of few rows: a token of each sequence, as decoding has, or a short prompt.
 #pragma once
 
 #include "oumi/tensors/tensor_dict.h"

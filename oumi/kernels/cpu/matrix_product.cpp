@@ -19,13 +19,17 @@ bool fits(const Tensor& bias, std::int64_t columns) {
   return !bias.defined() || (has_loops(bias) && bias.dim() == 1 && bias.size(0) == columns);
 }
 
+bool few_rows_take(const Tensor& a, const Tensor& b, at::ScalarType type, const Tensor& bias) {
+  return type == a.scalar_type() && has_few_rows(a, b) && fits(bias, b.size(1));
+}
+
 bool tiles_take(const Tensor& a, const Tensor& b, at::ScalarType type, const Tensor& bias) {
   return type == at::kBFloat16 && goes_by_tiles(a, b) && fits(bias, b.size(1)) &&
          (!bias.defined() || bias.scalar_type() == at::kBFloat16);
 }
 
 bool blocks_take(const Tensor& a, const Tensor& b, at::ScalarType type, const Tensor& bias) {
-  return is_float_or_bfloat16(type) && goes_by_blocks(a, b) && fits(bias, b.size(1));
+  return is_float_or_bfloat16(type) && !few_rows_take(a, b, type, bias) && goes_by_blocks(a, b) && fits(bias, b.size(1));
 }
 
 // Whether LibTorch gets float32 values: of different types, or of bfloat16 without instructions for it.
@@ -39,7 +43,7 @@ bool is_widened(const Tensor& a, const Tensor& b, at::ScalarType type) {
 
 Tensor product(const Tensor& a, const Tensor& b, at::ScalarType type, const std::optional<Tensor>& bias) {
   const Tensor added = bias.value_or(Tensor());
-  if (type == a.scalar_type() && has_few_rows(a, b) && fits(added, b.size(1))) return multiply_few_rows(a, b, added);
+  if (few_rows_take(a, b, type, added)) return multiply_few_rows(a, b, added);
   if (tiles_take(a, b, type, added)) {
     const Tensor out = at::empty({a.size(0), b.size(1)}, a.options());
     multiply_by_tiles(a, b, added, out);
@@ -100,7 +104,7 @@ void product_into(const Tensor& out, const Tensor& a, const Tensor& b) {
     multiply_by_tiles(a, b, {}, out);
   } else if (blocks_take(a, b, type, {})) {
     multiply_by_blocks(ProductTerm{a, b}, {}, out, /*add=*/false);
-  } else if (is_widened(a, b, type)) {
+  } else if (few_rows_take(a, b, type, {}) || is_widened(a, b, type)) {
     out.copy_(product(a, b, type));
   } else {
     Tensor result = out;

@@ -93,13 +93,23 @@ constexpr std::int64_t kFilterBlock = 24;
 constexpr std::uint8_t kNoWinner = 4;
 
 // A few rows times a matrix that is read once: out[row, n] = x[row] . weight[n]. x [rows, width],
-// weight [outputs, width], out [rows, out_stride].
+// weight [outputs, weight_stride], out [rows, out_stride].
 template <class T>
 struct FewRows {
   const float* x;
   const T* weight;
   float* out;
-  std::int64_t rows, width, out_stride;
+  std::int64_t rows, width, weight_stride, out_stride;
+};
+
+// The other way round: sums[row] += the sum over n of factors[row, n] * values[n]. factors [rows, factor_stride],
+// values [count, value_stride], sums [rows, width].
+template <class T>
+struct WeightedSums {
+  const float* factors;
+  const T* values;
+  float* sums;
+  std::int64_t rows, count, width, factor_stride, value_stride;
 };
 
 // The loops for one storage type.
@@ -116,6 +126,7 @@ struct RowLoops {
   void (*add_scaled)(const T* from, float factor, float* to, std::int64_t size);
   // The outputs from first to last.
   void (*few_rows)(const FewRows<T>&, std::int64_t first, std::int64_t last);
+  void (*weighted_sums)(const WeightedSums<T>&);
 };
 
 struct SimdLoops {
