@@ -97,8 +97,15 @@ void process_scores(std::span<float> scores, const TokenHistory& history, const 
 
 std::int32_t best_token(std::span<const float> scores) {
   std::size_t best = scores.size();
-  for (std::size_t i = 0; i < scores.size(); ++i) {
-    if (scores[i] > (best == scores.size() ? kOut : scores[best])) best = i;
+  float highest = kOut;
+  constexpr std::size_t kBlock = 64;  // scores that are compared as vectors, to skip most of them
+  for (std::size_t begin = 0; begin < scores.size(); begin += kBlock) {
+    const std::size_t end = std::min(begin + kBlock, scores.size());
+    bool higher = false;
+    for (std::size_t i = begin; i < end; ++i) higher |= scores[i] > highest;
+    for (std::size_t i = begin; higher && i < end; ++i) {
+      if (scores[i] > highest) highest = scores[best = i];
+    }
   }
   if (best == scores.size()) {
     throw UserError("generation", cat("expected scores for the next token, got none that is a number among ", scores.size()),

@@ -2,10 +2,12 @@
 #include "oumi/kernels/attention.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -93,6 +95,8 @@ std::vector<Case> cases() {
   add("one_query_far_along", 1, 700, 3, 1, 64, {.soft_cap = 20, .key_offset = 699});
   add("one_query_with_a_window", 1, 600, 2, 1, 20, {.sliding_window = 300, .key_offset = 599});
   add("few_queries_of_padded_rows", 4, 140, 4, 2, 32, {.segment_ids = segments(2, 140), .key_offset = 100});
+  add("few_queries_far_along", 3, 900, 7, 1, 72, {.sliding_window = 600, .key_offset = 897});
+  add("one_query_of_large_groups", 1, 513, 10, 2, 21, {.key_offset = 512});
   add("cache_longer_than_needed", 3, 40, 2, 1, 8, {.key_offset = 20});
   add("window", 150, 150, 2, 1, 32, {.sliding_window = 17});
   add("window_of_one", 70, 70, 2, 2, 8, {.sliding_window = 1});
@@ -111,7 +115,7 @@ std::vector<Case> cases() {
 class Attention : public ::testing::TestWithParam<std::tuple<at::ScalarType, std::size_t>> {};
 INSTANTIATE_TEST_SUITE_P(Kernels, Attention,
                          ::testing::Combine(::testing::Values(at::kFloat, at::kBFloat16, at::kDouble),
-                                            ::testing::Range<std::size_t>(0, 22)),
+                                            ::testing::Range<std::size_t>(0, 24)),
                          [](const auto& info) {
                            return std::string(c10::toString(std::get<0>(info.param))) + "_" +
                                   cases()[std::get<1>(info.param)].name;
@@ -186,6 +190,28 @@ std::string error_of(const Tensor& q, const Tensor& k, const Tensor& v, const At
     return error.what();
   }
   return "no error";
+}
+
+// A sequence's next token does not change with the padding that a longer sequence beside it brings.
+TEST(Kernels, AttentionOfFewQueriesDoesNotDependOnWhatIsBeforeThem) {
+  at::manual_seed(8);
+  const c10::AutoGradMode no_grad(false);
+  for (const auto type : {at::kFloat, at::kBFloat16}) {
+    const Tensor q = at::randn({1, 1, 6, 40}).to(type), k = at::randn({1, 700, 2, 40}).to(type),
+                 v = at::randn({1, 700, 2, 40}).to(type);
+    const Tensor alone = attention(q, k, v, {.key_offset = 699});
+    for (const std::int64_t padding : {9, 100, 256}) {
+      const auto padded = [&](const Tensor& tensor) {
+        return at::cat({at::randn({1, padding, 2, 40}).to(type), tensor}, 1).expand({2, -1, -1, -1});
+      };
+      Tensor segments = at::zeros({2, 700 + padding}, at::kInt);
+      segments.select(0, 1).narrow(0, 0, padding).fill_(-1);
+      const Tensor both =
+          attention(q.expand({2, -1, -1, -1}), padded(k), padded(v), {.segment_ids = segments, .key_offset = 699 + padding});
+      EXPECT_TRUE(both.narrow(0, 1, 1).equal(alone)) << type << ", padding " << padding;
+      EXPECT_FALSE(both.narrow(0, 0, 1).equal(alone));
+    }
+  }
 }
 
 TEST(Kernels, AttentionNamesWhatDoesNotFit) {
