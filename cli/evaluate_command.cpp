@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <iostream>
 
+#include "cli/process_memory.h"
 #include "cli/train_commands.h"
 #include "oumi/base/error.h"
 #include "oumi/base/json.h"
@@ -26,6 +27,7 @@ void print(const MetricValues& metrics, bool as_json) {
 }  // namespace
 
 int evaluate_command(const CommandLine& line) {
+  choose_memory(FreedMemory::kStaysInHeap);
   const TrainingConfig config = load_config({line.configs.begin(), line.configs.end()}, line.overrides);
   const std::vector<std::string> overrides = parse_overrides(line.overrides);
   const bool named = std::any_of(overrides.begin(), overrides.end(),

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "cli/infer_batch.h"
+#include "cli/process_memory.h"
 #include "cli/train_commands.h"
 #include "oumi/base/stop_signal.h"
 #include "oumi/base/strings.h"
@@ -74,6 +75,7 @@ int chat(TextGenerator& generator, const std::optional<std::string>& system_prom
 }  // namespace
 
 int infer_command(const CommandLine& line) {
+  choose_memory(FreedMemory::kStaysInHeap);
   const InferenceConfig config = load_inference_config({line.configs.begin(), line.configs.end()}, line.overrides);
   const std::optional<std::string> input = line.input.empty() ? config.input_path : line.input;
   const std::optional<std::string> output = line.output.empty() ? config.output_path : line.output;

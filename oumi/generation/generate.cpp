@@ -87,7 +87,7 @@ class Decoder {
 
   // Scores of the next token after the prompts, float32 [batch, vocab].
   Tensor prefill() {
-    DecoderInputs inputs{.input_ids = ids_.to(device_), .cache = &cache_};
+    DecoderInputs inputs{.input_ids = ids_.to(device_), .cache = &cache_, .last_token_only = true};
     if (padded_) {
       inputs.attention_mask = mask_.to(device_);
       inputs.position_ids = (mask_.cumsum(1) - 1).clamp_min(0).to(device_);
@@ -97,7 +97,7 @@ class Decoder {
 
   // The same after one more token of each sequence. `tokens` int64 [batch, 1].
   Tensor step(const Tensor& tokens) {
-    DecoderInputs inputs{.input_ids = tokens.to(device_), .cache = &cache_};
+    DecoderInputs inputs{.input_ids = tokens.to(device_), .cache = &cache_, .last_token_only = true};
     if (padded_) {
       mask_ = at::cat({mask_, at::ones({mask_.size(0), 1}, mask_.options())}, 1);
       inputs.attention_mask = mask_.to(device_);
@@ -118,7 +118,7 @@ class Decoder {
   Tensor scores(const DecoderInputs& inputs, std::int64_t new_tokens) {
     const Tensor hidden = model_.run(inputs);
     cache_.advance(new_tokens);
-    return model_.logits(hidden.select(1, new_tokens - 1)).to(at::kCPU, at::kFloat).contiguous();
+    return model_.logits(hidden.select(1, hidden.size(1) - 1)).to(at::kCPU, at::kFloat).contiguous();
   }
 
   LanguageModel& model_;

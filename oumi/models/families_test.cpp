@@ -164,6 +164,23 @@ TEST_P(FamilyTest, DecodingWithACacheEqualsTheWhole) {
   expect_close(at::cat(parts, 1).index({real}), whole.index({real}), 1e-4, "logits");
 }
 
+// The last layer's other tokens are left out, or are not: the last one is the same.
+TEST_P(FamilyTest, LastTokenOnlyIsTheLastOfAll) {
+  const LanguageModelPtr model = load_language_model(folder());
+  model->eval();
+  const c10::AutoGradMode no_grad(false);
+  // Padding is on the left here, so that the last token is one.
+  DecoderInputs inputs{.input_ids = check_.at("input_ids")[0].flip(1),
+                       .attention_mask = check_.at("attention_mask")[0].flip(1)};
+  const Tensor whole = model->run(inputs);
+  ListCache cache;
+  inputs.cache = &cache;
+  inputs.last_token_only = true;
+  const Tensor last = model->run(inputs);
+  ASSERT_TRUE(last.size(1) == 1 || GetParam().starts_with("gpt2")) << last.sizes();
+  expect_close(last.select(1, last.size(1) - 1), whole.select(1, whole.size(1) - 1), 1e-4, "hidden states");
+}
+
 // Two samples in one row give the loss and the gradients that they give apart.
 TEST_P(FamilyTest, PackedEqualsUnpacked) {
   if (depends_on_length()) GTEST_SKIP() << "its frequencies depend on the sequence's length";

@@ -20,12 +20,13 @@ using KvCache = nn::KvCache;
 
 // The inner forward's input. B batch, T new tokens, S tokens with those that a cache holds.
 struct DecoderInputs {
-  Tensor input_ids;            // integer [B, T]
-  Tensor inputs_embeds = {};   // [B, T, hidden_size], instead of input_ids; taken as the embedding layer would return them
-  Tensor attention_mask = {};  // [B, S]: 1 a token, 0 padding (at either end); absent: no padding
-  Tensor position_ids = {};    // integer [B, T] or [T]; absent: counted from the cache's length on, padding included, as HF
-  Tensor segment_ids = {};     // int32 [B, T]: a token sees only its own segment; -1 is padding. Wins over attention_mask
-  KvCache* cache = nullptr;    // decoding: keys and values are appended to it
+  Tensor input_ids;              // integer [B, T]
+  Tensor inputs_embeds = {};     // [B, T, hidden_size], instead of input_ids; taken as the embedding layer would return them
+  Tensor attention_mask = {};    // [B, S]: 1 a token, 0 padding (at either end); absent: no padding
+  Tensor position_ids = {};      // integer [B, T] or [T]; absent: counted from the cache's length on, padding included, as HF
+  Tensor segment_ids = {};       // int32 [B, T]: a token sees only its own segment; -1 is padding. Wins over attention_mask
+  KvCache* cache = nullptr;      // decoding: keys and values are appended to it
+  bool last_token_only = false;  // what is wanted: a decoder may then leave the others out after its last layer's attention
 
   std::int64_t new_tokens() const { return (inputs_embeds.defined() ? inputs_embeds : input_ids).size(1); }
 };
@@ -57,7 +58,8 @@ class LanguageModel : public Model {
   Outputs forward(const Batch& batch) override;
   bool accepts_num_items_in_batch() const override { return true; }
 
-  // The decoder without its head: the normalised last hidden states [B, T, hidden_size]. Call with the module on the call path
+  // The decoder without its head: the normalised last hidden states [B, T, hidden_size], with last_token_only [B, T or 1,
+  // hidden_size]. Call with the module on the call path
   // (forward does; generation calls `run`).
   virtual Tensor hidden_states(const DecoderInputs& inputs) = 0;
   // [*, hidden_size] -> [*, vocab_size], with what the family does to logits (soft cap).

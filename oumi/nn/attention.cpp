@@ -116,6 +116,7 @@ Tensor AttentionImpl::forward(const Tensor& outside, const DecoderContext& conte
   }
   const RotaryTable& rotary = context.rotary[config_.rotary];
   std::tie(query, key) = kernels::apply_rotary(query, key, rotary.cos, rotary.sin);
+  if (context.last_token_only) query = query.narrow(1, query.size(1) - 1, 1);
   // Norms of float32 weights give float32 under autocast, and the product of bfloat16 is what autocast makes of all three.
   query = query.to(value.scalar_type());
   key = key.to(value.scalar_type());

@@ -16,6 +16,7 @@ struct DecoderContext {
   std::vector<RotaryTable> rotary;  // one for each kind of layer (AttentionConfig::rotary)
   Tensor segment_ids;               // int32 [batch, keys], -1 padding; undefined: every token sees all before it
   KvCache* cache = nullptr;
+  bool last_token_only = false;  // of the results: keys and values are those of all tokens
 };
 
 // softmax(scale q k^T + mask) v with what all families share: the cache, the masks, dropout of probabilities.
@@ -49,7 +50,7 @@ struct AttentionConfig {
 class AttentionImpl : public Module {
  public:
   explicit AttentionImpl(const AttentionConfig& config);
-  // [B, T, hidden_size] -> the same shape.
+  // [B, T, hidden_size] -> the same shape, or [B, 1, hidden_size] with last_token_only.
   Tensor forward(const Tensor& outside, const DecoderContext& context);
 
  private:

@@ -50,19 +50,20 @@ Tensor DecoderLayerImpl::forward(const Tensor& hidden, const DecoderContext& con
   const auto dropped = [&](const Tensor& branch) {
     return residual_dropout_ > 0 ? dropout_outside(parallel_, branch, residual_dropout_, is_training()) : branch;
   };
+  const Tensor residual = context.last_token_only ? hidden.narrow(1, hidden.size(1) - 1, 1) : hidden;
   switch (norms_) {
     case NormPlacement::kBefore: {
       const auto [result, attended] =
-          feed_forward_of_normed(*post_attention_layernorm, hidden, dropped(attention_of_normed(hidden, context)));
+          feed_forward_of_normed(*post_attention_layernorm, residual, dropped(attention_of_normed(hidden, context)));
       return attended + dropped(result);
     }
     case NormPlacement::kAfter: {
-      const Tensor attended = hidden + dropped(post_attention_layernorm(self_attn(hidden, context)));
+      const Tensor attended = residual + dropped(post_attention_layernorm(self_attn(hidden, context)));
       return attended + dropped(post_feedforward_layernorm(feed_forward(attended)));
     }
     case NormPlacement::kBoth: {
       const Tensor branch = post_attention_layernorm(attention_of_normed(hidden, context));
-      const auto [result, attended] = feed_forward_of_normed(*pre_feedforward_layernorm, hidden, dropped(branch));
+      const auto [result, attended] = feed_forward_of_normed(*pre_feedforward_layernorm, residual, dropped(branch));
       return attended + dropped(post_feedforward_layernorm(result));
     }
   }

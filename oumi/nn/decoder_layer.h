@@ -31,7 +31,7 @@ struct DecoderLayerConfig {
 class DecoderLayerImpl : public Module {
  public:
   explicit DecoderLayerImpl(const DecoderLayerConfig& config);
-  // [B, T, hidden_size] -> the same shape.
+  // [B, T, hidden_size] -> the same shape, or [B, 1, hidden_size] with last_token_only.
   Tensor forward(const Tensor& hidden, const DecoderContext& context);
 
  private:

@@ -87,7 +87,10 @@ Tensor DecoderStackImpl::forward(const DecoderInputs& inputs) {
   if (hidden.scalar_type() == at::kDouble) {
     for (nn::RotaryTable& table : context.rotary) table = {table.cos.to(at::kDouble), table.sin.to(at::kDouble)};
   }
-  for (const nn::DecoderLayer& layer : layers_) hidden = layer(hidden, context);
+  for (const nn::DecoderLayer& layer : layers_) {
+    context.last_token_only = inputs.last_token_only && &layer == &layers_.back();
+    hidden = layer(hidden, context);
+  }
   return nn::enter(parallel_, norm(hidden));
 }
 
