@@ -64,7 +64,7 @@ constexpr Shortcut kGenerationShortcuts[] = {
     {"--min-p", "generation.min_p", "P", "sample among tokens with at least P times the likeliest one's probability"},
     {"--repetition-penalty", "generation.repetition_penalty", "R", "above 1: what was there becomes less likely"},
     {"--seed", "generation.seed", "N", "of the random numbers"},
-    {"--batch-size", "generation.batch_size", "N", "rows that are answered together"},
+    {"--batch-size", "generation.batch_size", "N", "rows that are answered together (1); 8 or 16 are several times faster"},
     {"--system-prompt", "system_prompt", "TEXT", "begins conversations that have no system message"},
 };
 
