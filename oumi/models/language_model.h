@@ -59,8 +59,7 @@ class LanguageModel : public Model {
   bool accepts_num_items_in_batch() const override { return true; }
 
   // The decoder without its head: the normalised last hidden states [B, T, hidden_size], with last_token_only [B, T or 1,
-  // hidden_size]. Call with the module on the call path
-  // (forward does; generation calls `run`).
+  // hidden_size]. Call with the module on the call path (forward does; generation calls `run`).
   virtual Tensor hidden_states(const DecoderInputs& inputs) = 0;
   // [*, hidden_size] -> [*, vocab_size], with what the family does to logits (soft cap).
   virtual Tensor logits(const Tensor& hidden) = 0;
