@@ -183,6 +183,28 @@ TEST(Kernels, AttentionTakesStridedInputsAndRepeatsBitForBit) {
   }
 }
 
+// On processors with tile registers (AMX) both arrange these for themselves.
+TEST(Kernels, AttentionAndLibTorchsProductsTakeTurns) {
+  at::manual_seed(9);
+  const auto values = [](at::IntArrayRef shape) { return at::randn(shape).to(at::kBFloat16); };
+  const Tensor left = values({80, 96}), right = values({96, 112}), product = left.matmul(right);
+  std::vector<Tensor> inputs{values({1, 64, 2, 64}), values({1, 64, 2, 64}), values({1, 64, 2, 64})};
+  for (Tensor& input : inputs) input.requires_grad_(true);
+  const auto run = [&](bool between) {
+    const Tensor out = attention(inputs[0], inputs[1], inputs[2], {});
+    if (between) EXPECT_TRUE(left.matmul(right).equal(product));
+    auto results = torch::autograd::grad({out}, inputs, {at::ones_like(out)});
+    results.push_back(out);
+    if (between) EXPECT_TRUE(left.matmul(right).equal(product));
+    return results;
+  };
+  const auto alone = run(false);
+  for (int turn = 0; turn < 3; ++turn) {
+    const auto results = run(true);
+    for (std::size_t i = 0; i < alone.size(); ++i) EXPECT_TRUE(results[i].equal(alone[i])) << i;
+  }
+}
+
 std::string error_of(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
   try {
     attention(q, k, v, options);

@@ -188,6 +188,7 @@ AttentionResult attention_forward_bfloat16(const Tensor& query, const Tensor& ke
   float* log_sum = result.log_sum.mutable_data_ptr<float>();
   const std::int64_t blocks = shape.blocks(), group = shape.group();
   parallel_for(0, B * H * blocks, grain_of(2 * std::min(kQueries, T) * S * D), [&](std::int64_t first, std::int64_t last) {
+    const TileRegisters registers;
     float *scores = scratch<float>(0, kQueries * kKeys), *accumulated = scratch<float>(1, kQueries * D),
           *finished = scratch<float>(3, kQueries * D);
     BFloat16* probabilities = scratch<BFloat16>(0, kQueries * kKeys);
@@ -231,6 +232,7 @@ AttentionGradients attention_backward_bfloat16(const Tensor& query, const Tensor
   const Heads<BFloat16> grad_q(result.q), grad_k(result.k), grad_v(result.v);
   const std::int64_t blocks = in.shape.blocks(), group = in.shape.group(), size = rounded_up(S, kKeys) * D;
   parallel_for(0, B * K, grain_of(5 * group * T * S * D), [&](std::int64_t first, std::int64_t last) {
+    const TileRegisters registers;
     const KeyGradients sums{scratch<float>(4, size), scratch<float>(5, size)};
     for (std::int64_t task = first; task < last; ++task) {
       const std::int64_t b = task / K, kv = task % K;

@@ -134,6 +134,11 @@ Product product_of(const Tensor& a, const Tensor& b, const Tensor& out) {
   return {a.size(0), b.size(1), a.size(1), matrix_of(a), matrix_of(b), nullptr, nullptr, nullptr, out.stride(0)};
 }
 
+bool has_tile_registers() {
+  static const bool has = at::native::cpublas::could_pack(at::kBFloat16);  // could_pack speaks of AMX
+  return has;
+}
+
 // LibTorch throws where its build or this processor has no such products.
 bool try_tile_product() {
   constexpr std::int64_t kSize = 16;
@@ -150,6 +155,7 @@ bool try_tile_product() {
     }
   }
   try {
+    const TileRegisters registers;
     tile_product(kSize, kSize, kSize, a.data(), kSize, b.data(), kSize, false, c.data(), kSize);
   } catch (const c10::Error&) {
     return false;
@@ -162,6 +168,10 @@ bool try_tile_product() {
 bool has_tile_products() {
   static const bool has = has_bfloat16_products() && try_tile_product();
   return has;
+}
+
+TileRegisters::~TileRegisters() {
+  if (has_tile_registers()) at::native::cpublas::brgemm_release();
 }
 
 void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16* a, std::int64_t a_stride, const Pair* b,
@@ -178,8 +188,7 @@ bool goes_by_tiles(const Tensor& a, const Tensor& b) {
   if (m < 32 || n < kColumnStep || k < kInnerStep || m * n * k < (1 << 20)) return false;
   // Pairs of rows: an odd one left over is filled up only where the operand is packed anyway.
   if (k % 2 != 0 && (a.stride(1) == 1 || b.stride(1) != 1)) return false;
-  static const bool has = has_tile_products() && !at::native::cpublas::could_pack(at::kBFloat16);  // could_pack speaks of AMX
-  return has;
+  return has_tile_products() && !has_tile_registers();
 }
 
 void multiply_by_tiles(const Tensor& a, const Tensor& b, const Tensor& bias, const Tensor& out) {

@@ -16,6 +16,16 @@ bool has_tile_products();
 void tile_product(std::int64_t m, std::int64_t n, std::int64_t k, const BFloat16* a, std::int64_t a_stride, const Pair* b,
                   std::int64_t b_stride, bool add, float* c, std::int64_t c_stride);
 
+// While a thread makes tile products. Processors with tile registers (AMX) keep these arranged for the last product; at its end
+// they are given back, since LibTorch's other products arrange them anew without its batch-reduce products knowing.
+class TileRegisters {
+ public:
+  TileRegisters() = default;
+  TileRegisters(const TileRegisters&) = delete;
+  TileRegisters& operator=(const TileRegisters&) = delete;
+  ~TileRegisters();
+};
+
 // Whether multiply_by_tiles takes a [m, k] and b [k, n]: matrices of bfloat16 whose rows or columns lie packed, of matching
 // sizes that are large enough to be worth it. Not on processors with tile registers (AMX), whose arrangement is another.
 bool goes_by_tiles(const Tensor& a, const Tensor& b);
