@@ -219,8 +219,8 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
   const std::string me = cat("rank ", layout.rank), address = cat(layout.master_addr, ":", layout.master_port);
   const auto size = static_cast<int>(layout.world_size), rank = static_cast<int>(layout.rank);
 
-  // c10d prints warnings with stack traces about peers that are gone; our errors say it once, in words.
-  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 2;  // errors alone
+  // c10d prints warnings and errors with stack traces about peers that are gone; our errors say it once, in words.
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;  // fatal ones alone
   c10::intrusive_ptr<c10d::TCPStore> tcp;
   try {
     c10d::TCPStoreOptions store;
@@ -232,9 +232,13 @@ std::shared_ptr<ProcessGroup> ProcessGroup::connect(const RankLayout& layout, co
     tcp = c10::make_intrusive<c10d::TCPStore>(layout.master_addr, store);
   } catch (const std::exception& error) {
     const bool server = layout.rank == 0 && !layout.store_is_external;
-    throw EnvironmentError(me, cat(server ? "cannot listen at " : "cannot reach rank 0 at ", address, ": ", reason_of(error)),
-                           server ? "another program may use the port: set MASTER_PORT to a free one"
-                                  : "check MASTER_ADDR and MASTER_PORT, and whether rank 0 has started");
+    const std::string reason = reason_of(error);
+    throw EnvironmentError(
+        me, cat(server ? "cannot listen at " : "cannot reach rank 0 at ", address, ": ", reason),
+        reason.find("Network is unreachable") != std::string::npos
+            ? "no network interface leads there: see `ip address`; loopback may be down, as in a new network namespace"
+        : server ? "another program may use the port: set MASTER_PORT to a free one"
+                 : "check MASTER_ADDR and MASTER_PORT, and whether rank 0 has started");
   }
   state.store = c10::make_intrusive<c10d::PrefixStore>("oumi/" + layout.attempt, tcp);
 
