@@ -49,12 +49,15 @@ def language(*overrides):
     return measure
 
 
-def decoding(sides, folder):
-    answers = folder / "answers.jsonl"
-    answers.unlink(missing_ok=True)
-    out, _, _ = run([sides.oumi, "infer", "--model", folder / "model", "--input", folder / "questions.jsonl", "--output", answers,
-                     "--max-new-tokens", 64, "model.torch_dtype_str=bfloat16"])
-    return {"cost": 1 / float(re.search(r"([\d.e+]+) tokens/s", out).group(1)), "result": len(answers.read_text().splitlines())}
+def decoding(together):
+    def measure(sides, folder):
+        answers = folder / "answers.jsonl"
+        answers.unlink(missing_ok=True)
+        out, _, _ = run([sides.oumi, "infer", "--model", folder / "model", "--input", folder / "questions.jsonl", "--output", answers,
+                         "--batch-size", together, "--max-new-tokens", 64, "model.torch_dtype_str=bfloat16"])
+        return {"cost": 1 / float(re.search(r"([\d.e+]+) tokens/s", out).group(1)), "result": len(answers.read_text().splitlines())}
+
+    return measure
 
 
 def loader(sides, _):
@@ -71,7 +74,8 @@ WORK = {
     "the same, bf16": language("model.torch_dtype_str=bfloat16"),
     "the same, LoRA r=16, bf16": language("model.torch_dtype_str=bfloat16", "training.use_peft=true", "peft.lora_r=16",
                                           "peft.lora_target_modules=[q_proj,v_proj]"),
-    "the same, decoding in bf16": decoding,
+    "the same, decoding in bf16": decoding(1),
+    "the same, 8 sequences together": decoding(8),
 }
 
 
