@@ -113,7 +113,7 @@ struct BFloat16Backward {
   ScoreOptions options;
 };
 
-// A key head's sums, [head_dim, kKeys] for each block.
+// A head's sums, [head_dim, kKeys] for each block.
 struct KeyGradients {
   float *k, *v;
 };
@@ -218,7 +218,7 @@ AttentionResult attention_forward_bfloat16(const Tensor& query, const Tensor& ke
   return result;
 }
 
-// A key head's gradients are summed by one thread, in the order of heads and blocks: the same bits at any number of threads.
+// A head's gradients are summed by one thread, in the order of heads and blocks: the same bits at any number of threads.
 AttentionGradients attention_backward_bfloat16(const Tensor& query, const Tensor& key, const Tensor& value,
                                                const AttentionResult& forward, const Tensor& grad, const Visible& visible,
                                                const ScoreOptions& options) {
@@ -231,20 +231,42 @@ AttentionGradients attention_backward_bfloat16(const Tensor& query, const Tensor
                             at::empty({B, S, K, D}, at::kBFloat16)};
   const Heads<BFloat16> grad_q(result.q), grad_k(result.k), grad_v(result.v);
   const std::int64_t blocks = in.shape.blocks(), group = in.shape.group(), size = rounded_up(S, kKeys) * D;
-  parallel_for(0, B * K, grain_of(5 * group * T * S * D), [&](std::int64_t first, std::int64_t last) {
+  const bool by_query_head = sums_by_query_head(in.shape);
+  const std::int64_t heads = by_query_head ? H : K, heads_per_task = H / heads;
+  // Query heads' sums until they are added up: keys' of all heads, then values'.
+  const Tensor parts = by_query_head ? at::empty({2, B * H, size}, at::kFloat) : Tensor();
+  const auto part = [&](std::int64_t head) {
+    return KeyGradients{pointer<float>(parts) + head * size, pointer<float>(parts) + (B * H + head) * size};
+  };
+  const auto write = [&](const KeyGradients& sums, std::int64_t b, std::int64_t kv) {
+    write_key_gradients(sums.k, b, kv, S, D, grad_k);
+    write_key_gradients(sums.v, b, kv, S, D, grad_v);
+  };
+  parallel_for(0, B * heads, grain_of(5 * heads_per_task * T * S * D), [&](std::int64_t first, std::int64_t last) {
     const TileRegisters registers;
-    const KeyGradients sums{scratch<float>(4, size), scratch<float>(5, size)};
     for (std::int64_t task = first; task < last; ++task) {
-      const std::int64_t b = task / K, kv = task % K;
+      const std::int64_t b = task / heads, head = task % heads;
+      const KeyGradients sums = by_query_head ? part(task) : KeyGradients{scratch<float>(4, size), scratch<float>(5, size)};
       std::fill_n(sums.k, size, 0.0f);
       std::fill_n(sums.v, size, 0.0f);
-      for (std::int64_t h = kv * group; h < (kv + 1) * group; ++h) {
+      for (std::int64_t h = head * heads_per_task; h < (head + 1) * heads_per_task; ++h) {
         for (std::int64_t block = 0; block < blocks; ++block) run_backward_task(in, {b, h, block}, grad_q, sums);
       }
-      write_key_gradients(sums.k, b, kv, S, D, grad_k);
-      write_key_gradients(sums.v, b, kv, S, D, grad_v);
+      if (!by_query_head) write(sums, b, head);
     }
   });
+  if (by_query_head) {
+    parallel_for(0, B * K, grain_of(2 * group * size), [&](std::int64_t first, std::int64_t last) {
+      for (std::int64_t task = first; task < last; ++task) {
+        const KeyGradients sums = part(task * group);
+        for (std::int64_t head = task * group + 1; head < (task + 1) * group; ++head) {
+          simd().float32.add_scaled(part(head).k, 1.0f, sums.k, size);
+          simd().float32.add_scaled(part(head).v, 1.0f, sums.v, size);
+        }
+        write(sums, task / K, task % K);
+      }
+    });
+  }
   return result;
 }
 

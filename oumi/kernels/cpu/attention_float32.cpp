@@ -98,8 +98,7 @@ void run_backward_task(const Float32Backward<Form>& in, const AttentionTask& tas
   });
 }
 
-// A key head's gradients are summed by one thread, in the order of heads and blocks: the same bits at any number of threads.
-// Where that would leave threads idle, each query head's are, and those are added up.
+// A head's gradients are summed by one thread, in the order of heads and blocks: the same bits at any number of threads.
 template <class Form>
 AttentionGradients backward_by(const Tensor& query, const Tensor& key, const Tensor& value, const AttentionResult& forward,
                                const Tensor& grad, const Visible& visible, const ScoreOptions& options) {
@@ -108,8 +107,7 @@ AttentionGradients backward_by(const Tensor& query, const Tensor& key, const Ten
   const typename Form::Keys k(k_heads, shape, {.with_rows = true, .with_tiles = true}), v(v_heads, shape, {.with_rows = true});
   const Float32Backward<Form> in{shape, q, out, grad_out, k, v, forward.log_sum.const_data_ptr<float>(), visible, options};
   const auto [B, T, S, H, K, D] = in.shape;
-  constexpr std::int64_t kFewKeyHeads = 8;
-  const bool by_query_head = shape.group() > 1 && B * K < kFewKeyHeads;
+  const bool by_query_head = sums_by_query_head(shape);
   const std::int64_t heads = by_query_head ? H : K, heads_per_task = H / heads;
   AttentionGradients result{at::zeros({B, T, H, D}, at::kFloat), at::zeros({B, S, heads, D}, at::kFloat),
                             at::zeros({B, S, heads, D}, at::kFloat)};

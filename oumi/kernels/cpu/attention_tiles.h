@@ -75,6 +75,14 @@ struct AttentionGradients {
   Tensor q, k, v;
 };
 
+// Whether the gradients of keys and values are summed for each query head and then added up, rather than for each key head by
+// one thread: with few key heads, threads would be idle. It depends on sizes alone, so that the bits are the same at any number
+// of threads.
+inline bool sums_by_query_head(const AttentionShape& shape) {
+  constexpr std::int64_t kFewKeyHeads = 8;
+  return shape.group() > 1 && shape.batch * shape.kv_heads < kFewKeyHeads;
+}
+
 // The queries of one block of one head, against the keys that they see.
 struct AttentionTask {
   std::int64_t b, h, block;
