@@ -239,6 +239,18 @@ expect_equal "$code" 3 "exit code"
 pass; grep -q "cannot listen at 127.0.0.1:$port" taken_port.0 || fail "$(cat taken_port.0)"
 kill $holder
 wait $holder 2>/dev/null || true
+apart=(unshare --net)
+[ "$(id -u)" -eq 0 ] || apart=(unshare --net --map-root-user)
+if "${apart[@]}" true 2>/dev/null; then
+  code=0
+  RANK=1 WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port \
+    "${apart[@]}" "$OUMI_CPP" train -c run.yaml --training.output_dir no_network >no_network.1 2>&1 || code=$?
+  expect_equal "$code" 3 "exit code"
+  pass; grep -q "hint: no network interface leads there" no_network.1 || fail "$(cat no_network.1)"
+  expect_equal "$(wc -l <no_network.1)" 2 "lines: the error and its hint"
+else
+  echo "skipped here (unshare --net does not work): a network without interfaces" >&2
+fi
 export OUMI_JOIN_TIMEOUT=20
 two_ranks double "${endless[@]}"
 one_rank 1 "$port" third "${endless[@]}"
